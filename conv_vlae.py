@@ -1,0 +1,121 @@
+"""The convolutional ladder of the SVHN and 3DShapes experiments, as a loop over levels.
+
+Level j halves the image j+1 times. On 32x32 images with J = 2 or 3 the layers are the published ones; other sizes and
+numbers of facets follow the same rules. Shapes: images (B, C, H, H), B the batch size, J the number of facets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from models_fc import ACTIVATIONS, mlp
+from utils import UserError
+
+if TYPE_CHECKING:
+    from config import Config
+
+MAX_CHANNELS = 512
+
+
+def backbone_channels(level: int) -> int:
+    """Channels that the encoder's backbone hands on: 64, 128, 256, 512, 512, ..."""
+    return min(64 * 2**level, MAX_CHANNELS)
+
+
+def rung_channels(level: int) -> int:
+    """Channels that the decoder's rung hands to its backbone: 64, 256, 512, 512, ..."""
+    return 64 if level == 0 else min(64 * 2 ** (level + 1), MAX_CHANNELS)
+
+
+def map_sizes(J: int, image_size: int) -> list[int]:
+    """Side of the maps at each level, for example 16, 8, 4 for 32x32 images.
+
+    Raises:
+        UserError: the images are too small for J levels.
+    """
+    sizes = [image_size // 2 ** (level + 1) for level in range(J)]
+    if sizes[-1] < 1:
+        deepest = image_size.bit_length() - 1
+        raise UserError(
+            f"J_n_mixtures = {J}: conv_vlae halves the image once per facet, and {image_size}x{image_size} images allow "
+            f"at most {deepest}; use fewer facets or an fc model_type"
+        )
+    return sizes
+
+
+def conv_block(conv: nn.Module, config: Config) -> nn.Sequential:
+    """(Transposed) convolution, activation, BatchNorm2d."""
+    return nn.Sequential(conv, ACTIVATIONS[config.activation](), nn.BatchNorm2d(conv.out_channels))
+
+
+def encoder_block(n_in: int, n_out: int, size: int, stride: int, config: Config) -> tuple[nn.Sequential, int]:
+    """A weight-normalised convolution block and the side of its maps. Kernel 4, but 3 once the map is a single pixel."""
+    if size == 1:
+        return conv_block(weight_norm(nn.Conv2d(n_in, n_out, 3, 1, 1)), config), 1
+    block = conv_block(weight_norm(nn.Conv2d(n_in, n_out, 4, stride, 1)), config)
+    return block, (size // 2 if stride == 2 else size - 1)
+
+
+class ConvLadderEncoder(nn.Module):
+    """Backbone j halves the maps of the level below; rung j, two convolutions, branches off it to facet j."""
+
+    def __init__(self, config: Config, n_channels: int, image_size: int):
+        super().__init__()
+        self.backbone, self.rung, self.out_dims = nn.ModuleList(), nn.ModuleList(), []
+        n_in, size = n_channels, image_size
+        map_sizes(config.J_n_mixtures, image_size)
+        for j in range(config.J_n_mixtures):
+            n_out = backbone_channels(j)
+            backbone, size = encoder_block(n_in, n_out, size, 2, config)
+            n_rung = n_out if j == 0 else min(2 * n_out, MAX_CHANNELS)
+            first, rung_size = encoder_block(n_out, n_out, size, 2, config)
+            second, rung_size = encoder_block(n_out, n_rung, rung_size, 1 if j == 0 else 2, config)
+            self.backbone.append(nn.Sequential(backbone))
+            self.rung.append(nn.Sequential(first, second))
+            self.out_dims.append(n_rung * rung_size**2)
+            n_in = n_out
+
+    def forward(self, x: Tensor, alpha_enc: Sequence[Tensor]) -> list[Tensor]:
+        """x: (B, C, H, H) -> list of J tensors (B, out_dims[j])."""
+        hidden = []
+        for j, (backbone, rung) in enumerate(zip(self.backbone, self.rung, strict=True)):
+            x = backbone(x)
+            hidden.append(alpha_enc[j] * rung(x).flatten(1))  # (B, channels, h, h) -> (B, channels * h * h)
+        return hidden
+
+
+class ConvLadderDecoder(nn.Module):
+    """From the top down: rung j's maps are concatenated with those from above, and backbone j doubles their side."""
+
+    def __init__(self, config: Config, n_channels: int, image_size: int):
+        super().__init__()
+        J = config.J_n_mixtures
+        self.sizes = map_sizes(J, image_size)
+        self.backbone, self.rung = nn.ModuleList(), nn.ModuleList()
+        for j, (z_dim, size) in enumerate(zip(config.z_j_dim_list, self.sizes, strict=True)):
+            self.rung.append(mlp([z_dim, rung_channels(j) * size**2], config))
+            size_below = self.sizes[j - 1] if j > 0 else image_size
+            n_from_above = rung_channels(j) if j < J - 1 else 0
+            n_out = rung_channels(j - 1) if j > 0 else n_channels
+            n_doubled = min(2 * n_out, MAX_CHANNELS) if j > 0 else n_channels
+            # Odd sides (7 -> 3) lost a row on the way up; output_padding gives it back.
+            doubling = nn.ConvTranspose2d(
+                rung_channels(j) + n_from_above, n_doubled, 4, 2, 1, output_padding=size_below - 2 * size
+            )
+            blocks = [conv_block(doubling, config)]
+            blocks += [conv_block(nn.ConvTranspose2d(n_doubled, n_out, 3, 1, 1), config)] if j > 0 else []
+            self.backbone.append(nn.Sequential(*blocks))
+
+    def forward(self, z: Sequence[Tensor], alpha_dec: Sequence[Tensor]) -> Tensor:
+        """z: list of J tensors (B, D_j) -> (B, C, H, H)."""
+        h = None
+        for j in reversed(range(len(z))):
+            maps = self.rung[j](z[j]).view(-1, rung_channels(j), self.sizes[j], self.sizes[j])  # (B, channels, h, h)
+            maps = alpha_dec[j] * maps
+            h = self.backbone[j](maps if h is None else torch.cat([maps, h], dim=1))
+        return h

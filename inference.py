@@ -1,0 +1,128 @@
+"""One pass over images -> predictions, and what is done with them: ranking, sampling, swapping.
+
+Everything here observes: it builds no graph and leaves the model's mode and the global random state as found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datasets import to_float
+from mfcvae import MFCVAE, ElboTerms
+from progressive import Coefficients
+
+
+class Predictions(NamedTuple):
+    """What the model says about N images, on the host."""
+
+    means: list[np.ndarray]
+    """J arrays (N, D_j): m_j(x)."""
+    responsibilities: list[np.ndarray]
+    """J arrays (N, K_j): q(c_j | x)."""
+    clusters: np.ndarray
+    """(N, J): argmax_k q(c_j = k | x)."""
+    confidences: np.ndarray
+    """(N, J): max_k q(c_j = k | x)."""
+    terms: dict[str, float]
+    """Mean over the images of the loss and its terms; kl_z and kl_c summed over facets."""
+
+
+SCALAR_TERMS = ElboTerms._fields[:-1]  # all but q_c_x
+
+
+def full_weights(J: int) -> Coefficients:
+    """Coefficients of a trained model: every facet takes part fully."""
+    return Coefficients(*[(1.0,) * J] * 4)
+
+
+@contextmanager
+def evaluating(model: MFCVAE) -> Iterator[None]:
+    """Eval mode without gradients; the mode is put back."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def predict(model: MFCVAE, images: Tensor, weights: Coefficients, batch_size: int) -> Predictions:
+    """Predict every image, z_j = m_j(x). images: (N, C, H, W) uint8, N at least 1."""
+    means, responsibilities, sums = [], [], {name: 0.0 for name in SCALAR_TERMS}
+    with evaluating(model):
+        for batch in images.split(batch_size):
+            output = model(to_float(batch), weights, sample=False)
+            means.append(output.z)
+            responsibilities.append(output.terms.q_c_x)
+            for name in SCALAR_TERMS:  # summed on the device, no synchronisation
+                sums[name] = sums[name] + getattr(output.terms, name).sum() * len(batch)
+    q_c_x = [torch.cat(facet) for facet in zip(*responsibilities, strict=True)]  # J tensors (N, K_j)
+    best = [q.max(dim=1) for q in q_c_x]
+    return Predictions(
+        means=[torch.cat(facet).cpu().numpy() for facet in zip(*means, strict=True)],
+        responsibilities=[q.cpu().numpy() for q in q_c_x],
+        clusters=torch.stack([b.indices for b in best], dim=1).cpu().numpy(),
+        confidences=torch.stack([b.values for b in best], dim=1).cpu().numpy(),
+        terms={name: float(total) / len(images) for name, total in sums.items()},
+    )
+
+
+class RankedCluster(NamedTuple):
+    """The members of one cluster, most confident first."""
+
+    cluster: int
+    members: np.ndarray
+    """(n,) indices into the split."""
+    confidence: float
+    """Mean over the members of max_k q(k | x)."""
+
+
+def rank_clusters(predictions: Predictions, j: int) -> list[RankedCluster]:
+    """Facet j's clusters that have members, by the mean confidence of the members, highest first."""
+    clusters, confidences = predictions.clusters[:, j], predictions.confidences[:, j]
+    order = np.lexsort((-confidences, clusters))  # by cluster, then by confidence
+    groups = np.split(order, np.flatnonzero(np.diff(clusters[order])) + 1)
+    ranked = [RankedCluster(int(clusters[g[0]]), g, float(confidences[g].mean())) for g in groups]
+    return sorted(ranked, key=lambda cluster: -cluster.confidence)
+
+
+def decode(model: MFCVAE, z: Sequence[Tensor], weights: Coefficients) -> np.ndarray:
+    """Mean images of latents. z: J tensors (B, D_j) -> (B, C, H, W) float."""
+    with evaluating(model):
+        return model.decode(z, weights).cpu().numpy()
+
+
+def reconstruct(model: MFCVAE, means: Sequence[np.ndarray], weights: Coefficients) -> np.ndarray:
+    """Mean images of latents on the host. means: J arrays (B, D_j) -> (B, C, H, W) float."""
+    device = model.prior[0].mean.device
+    return decode(model, [torch.from_numpy(m).to(device) for m in means], weights)
+
+
+def sample_cluster_images(
+    model: MFCVAE, j: int, n: int, temperature: float, weights: Coefficients, seed: int
+) -> np.ndarray:
+    """n images from each cluster of facet j: (K_j, n, C, H, W).
+
+    z_j ~ p(z_j | c_j = k); for every other facet i, c_i ~ pi_i and z_i ~ p(z_i | c_i). The temperature scales the
+    standard deviations. The numbers are drawn on the host from a generator of their own.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    n_clusters = len(model.prior[j].mean)
+    z = []
+    with torch.no_grad():
+        for i, prior in enumerate(model.prior):
+            if i == j:
+                c = torch.arange(n_clusters).repeat_interleave(n)  # (K_j * n,)
+            else:
+                c = torch.multinomial(prior.pi.cpu(), n_clusters * n, replacement=True, generator=generator)
+            eps = torch.randn(len(c), prior.mean.shape[1], generator=generator)  # (K_j * n, D_i)
+            z.append(prior.sample(c.to(prior.mean.device), eps.to(prior.mean.device), temperature))
+    images = decode(model, z, weights)
+    return images.reshape(n_clusters, n, *images.shape[1:])  # (K_j * n, C, H, W) -> (K_j, n, C, H, W)

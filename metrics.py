@@ -1,0 +1,103 @@
+"""Scores of a clustering against labels, and of clusterings against each other, from label vectors alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+
+class ClusterScores(NamedTuple):
+    """Scores of one facet against one label, each at most 1."""
+
+    accuracy: float
+    """Majority vote: every cluster predicts the class that most of its members have (also called purity)."""
+    weighted_accuracy: float
+    """Mean over the classes present of the recall of that prediction."""
+    hungarian_accuracy: float
+    """Accuracy under the best one-to-one matching of clusters and classes."""
+    nmi: float
+    """Normalised mutual information, arithmetic mean."""
+    ari: float
+    """Adjusted Rand index."""
+
+
+def contingency(y_true: np.ndarray, y_pred: np.ndarray, n_classes: int | None = None) -> np.ndarray:
+    """Counts (K, L) of cluster k and class l, from two vectors (N,) of non-negative integers."""
+    if len(y_true) != len(y_pred) or len(y_true) == 0:
+        raise ValueError(f"need two vectors of one length, at least 1; got {len(y_true)} and {len(y_pred)}")
+    n_classes = n_classes or int(y_true.max()) + 1
+    n_clusters = int(y_pred.max()) + 1
+    joint = y_pred.astype(np.int64) * n_classes + y_true
+    return np.bincount(joint, minlength=n_clusters * n_classes).reshape(n_clusters, n_classes)
+
+
+def confusion_matrix(y_true: np.ndarray, y_pred: np.ndarray, n_classes: int | None = None) -> np.ndarray:
+    """Counts (L, L): rows are the predicted class, the majority class of the cluster, columns the true class."""
+    table = contingency(y_true, y_pred, n_classes)
+    matrix = np.zeros((table.shape[1], table.shape[1]), dtype=np.int64)
+    np.add.at(matrix, table.argmax(axis=1), table)
+    return matrix
+
+
+def cluster_scores(y_true: np.ndarray, y_pred: np.ndarray) -> ClusterScores:
+    """All scores of clusters y_pred (N,) against classes y_true (N,), both non-negative integers."""
+    table = contingency(y_true, y_pred)
+    matrix = confusion_matrix(y_true, y_pred)
+    class_sizes = matrix.sum(axis=0)
+    present = class_sizes > 0
+    matched = table[linear_sum_assignment(table, maximize=True)].sum()
+    return ClusterScores(
+        accuracy=float(np.trace(matrix) / len(y_true)),
+        weighted_accuracy=float((np.diag(matrix)[present] / class_sizes[present]).mean()),
+        hungarian_accuracy=float(matched / len(y_true)),
+        nmi=float(normalized_mutual_info_score(y_true, y_pred)),
+        ari=float(adjusted_rand_score(y_true, y_pred)),
+    )
+
+
+def facet_nmi(clusters: np.ndarray) -> dict[str, float]:
+    """NMI between every two facets of clusters (N, J): low means that they cluster by different things."""
+    J = clusters.shape[1]
+    pairs = [(i, j) for i in range(J) for j in range(i + 1, J)]
+    return {f"facet_nmi_{i}_{j}": float(normalized_mutual_info_score(clusters[:, i], clusters[:, j])) for i, j in pairs}
+
+
+def summarise(
+    clusters: np.ndarray, labels: Mapping[str, np.ndarray], n_clusters: Sequence[int], weighted: bool
+) -> dict[str, float]:
+    """Every logged number about one split, under its logged name without the split's prefix.
+
+    Args:
+        clusters: (N, J), the cluster of each image in each facet.
+        labels: label name -> (N,) classes; may be empty.
+        n_clusters: K_j of each facet.
+        weighted: whether to log weighted accuracy too (classes are uneven).
+    """
+    J = clusters.shape[1]
+    numbers: dict[str, float] = {}
+    for j in range(J):
+        numbers[f"n_clusters_present_{j}"] = float(np.count_nonzero(np.bincount(clusters[:, j], minlength=n_clusters[j])))
+    numbers |= facet_nmi(clusters)
+    if not labels:
+        return numbers
+    scores = {(j, name): cluster_scores(y, clusters[:, j]) for j in range(J) for name, y in labels.items()}
+    for (j, name), score in scores.items():
+        numbers |= {f"facet_{j}_label_{name}_{key}": value for key, value in score._asdict().items()}
+    kinds = {"acc": "accuracy"} | ({"weighted_acc": "weighted_accuracy"} if weighted else {})
+    for short, kind in kinds.items():
+        best = [max(getattr(scores[j, name], kind) for name in labels) for j in range(J)]
+        numbers |= {f"facet_{j}_{short}_max": value for j, value in enumerate(best)}
+        numbers |= _max_sum_mean(f"facet_{short}", best)
+        if len(labels) > 1:
+            best = [max(getattr(scores[j, name], kind) for j in range(J)) for name in labels]
+            numbers |= {f"label_{name}_{short}_max": value for name, value in zip(labels, best, strict=True)}
+            numbers |= _max_sum_mean(f"label_{short}", best)
+    return numbers
+
+
+def _max_sum_mean(name: str, values: Sequence[float]) -> dict[str, float]:
+    return {f"{name}_max": max(values), f"{name}_sum": sum(values), f"{name}_mean": sum(values) / len(values)}

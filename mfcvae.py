@@ -1,0 +1,272 @@
+"""Multi-Facet Clustering Variational Autoencoder (Falck et al., NeurIPS 2021, arXiv 2106.05241).
+
+Notation, for facet j of J:
+
+    symbol        here             shape          meaning
+    x             x                (B, C, H, W)   images, pixels in [0, 1]
+    z_j           z[j]             (B, D_j)       latent
+    c_j           --               1 of K_j       cluster
+    pi_j          prior[j].pi      (K_j,)         p(c_j): mixture weights
+    mu_jk         prior[j].mean    (K_j, D_j)     means of p(z_j | c_j = k)
+    Sigma_jk      prior[j]         --             variances (diag) or Cholesky factors (full)
+    q(z_j | x)    q_z_x[j]         (B,), (D_j,)   Normal(m_j(x), diag s_j(x)^2)
+    q(c_j | x)    q_c_x[j]         (B, K_j)       responsibilities p(c_j | z_j)
+    p(x | z)      p_x_z            (B,), (C,H,W)  Bernoulli or Normal, one factor per pixel; x_hat is its mean
+
+Generative model: c_j ~ Categorical(pi_j), z_j | c_j ~ Normal(mu_j, Sigma_j), x | z ~ p(x | z_1, ..., z_J).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.mixture import GaussianMixture
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, Distribution, Independent, MultivariateNormal, Normal
+from torch.nn import functional as F
+
+from conv_vlae import ConvLadderDecoder, ConvLadderEncoder
+from models_fc import FC_MODELS
+from progressive import Coefficients
+
+if TYPE_CHECKING:
+    from config import Config
+    from datasets import DatasetSpec
+
+SOFTPLUS_BETA = 10.0
+MIN_SPREAD = 1e-6  # floor of variances and of Cholesky diagonals: a collapsing cluster stays finite
+
+
+class ElboTerms(NamedTuple):
+    """The loss and its parts. Scalars are means over the batch, summed over facets; kl_z and kl_c are per facet."""
+
+    loss: Tensor
+    """(): the negative ELBO with weighted KL terms, to be minimised."""
+    log_prob_p_x_z: Tensor
+    """(): term 1, log p(x | z)."""
+    log_prob_E_p_z_c: Tensor
+    """(): term 2, E_q(c|x) log p(z | c)."""
+    log_prob_E_p_c: Tensor
+    """(): term 3, E_q(c|x) log p(c)."""
+    log_prob_E_q_z_x: Tensor
+    """(): term 4, log q(z | x)."""
+    log_prob_E_q_c_x: Tensor
+    """(): term 5, E_q(c|x) log q(c | x)."""
+    kl_z: Tensor
+    """(J,): term 4 - term 2 of each facet, unweighted."""
+    kl_c: Tensor
+    """(J,): term 5 - term 3 of each facet, unweighted."""
+    q_c_x: list[Tensor]
+    """J tensors (B, K_j): the responsibilities that the terms were computed with."""
+
+
+class ModelOutput(NamedTuple):
+    """Everything one pass over a batch gives."""
+
+    q_z_x: list[Independent]
+    z: list[Tensor]
+    p_x_z: Independent
+    terms: ElboTerms
+
+
+class MixturePrior(nn.Module):
+    """The Gaussian mixture p(z_j, c_j) of one facet: K clusters in D dimensions."""
+
+    def __init__(self, config: Config, j: int):
+        super().__init__()
+        K, D = config.n_clusters_j_list[j], config.z_j_dim_list[j]
+        self.is_full = config.cov_type_p_z_c == "full"
+        self.is_softplus = config.init_type_p_z_c == "gmm"
+        self.mean = nn.Parameter(torch.empty(K, D))
+        self.pi_logits = nn.Parameter(torch.zeros(K), requires_grad=not config.is_pi_fixed(j))
+        # diag: the variances before the positive map; full: the Cholesky factors, of which only the diagonal is mapped
+        self.free_spread = nn.Parameter(torch.zeros(K, D, D) if self.is_full else torch.empty(K, D))
+        self.reset_parameters(config)
+
+    @torch.no_grad()
+    def reset_parameters(self, config: Config) -> None:
+        """Xavier-normal means; variances at fixed_var_init; Cholesky factors diagonal, or drawn if asked (glorot)."""
+        nn.init.xavier_normal_(self.mean)
+        variance = torch.tensor(config.fixed_var_init)
+        if not self.is_full:
+            self.free_spread.fill_(self.inverse_positive(variance))
+            return
+        if config.init_off_diag_cov_p_z_c and not self.is_softplus:
+            nn.init.xavier_normal_(self.free_spread)
+        else:
+            self.free_spread.diagonal(dim1=1, dim2=2).fill_(self.inverse_positive(variance.sqrt()))
+
+    def positive(self, free: Tensor) -> Tensor:
+        """Map free parameters to positive numbers: softplus with beta 10 (gmm) or exp (glorot)."""
+        mapped = F.softplus(free, beta=SOFTPLUS_BETA) if self.is_softplus else free.exp()
+        return mapped.clamp_min(MIN_SPREAD)
+
+    def inverse_positive(self, value: Tensor) -> Tensor:
+        """The free parameters that `positive` maps to `value`."""
+        return torch.expm1(SOFTPLUS_BETA * value).log() / SOFTPLUS_BETA if self.is_softplus else value.log()
+
+    @property
+    def log_pi(self) -> Tensor:
+        """(K,): log p(c = k)."""
+        return F.log_softmax(self.pi_logits, dim=0)
+
+    @property
+    def pi(self) -> Tensor:
+        """(K,): p(c = k)."""
+        return self.log_pi.exp()
+
+    def components(self) -> Distribution:
+        """p(z | c = k) for all k: batch (K,), event (D,)."""
+        if self.is_full:
+            diagonal = self.positive(self.free_spread.diagonal(dim1=1, dim2=2))
+            scale_tril = self.free_spread.tril(-1) + torch.diag_embed(diagonal)  # (K, D, D)
+            return MultivariateNormal(self.mean, scale_tril=scale_tril, validate_args=False)
+        sigma = self.positive(self.free_spread).sqrt()  # (K, D)
+        return Independent(Normal(self.mean, sigma, validate_args=False), 1, validate_args=False)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """z: (B, D) -> (B, K): log p(z | c = k)."""
+        return self.components().log_prob(z.unsqueeze(1))  # (B, 1, D) against (K, D) -> (B, K)
+
+    def sample(self, c: Tensor, eps: Tensor, temperature: float = 1.0) -> Tensor:
+        """z ~ p(z | c), its standard deviation scaled by the temperature. c: (B,), standard normal eps: (B, D) -> (B, D)."""
+        components = self.components()
+        if self.is_full:
+            deviation = (components.scale_tril[c] @ eps.unsqueeze(-1)).squeeze(-1)  # (B, D, D) (B, D, 1) -> (B, D)
+        else:
+            deviation = components.stddev[c] * eps
+        return self.mean[c] + temperature * deviation
+
+    @torch.no_grad()
+    def fit(self, m: np.ndarray, seed: int) -> None:
+        """Take the means of a Gaussian mixture fitted to encodings m (N, D); variances and weights keep their start."""
+        mixture = GaussianMixture(len(self.mean), covariance_type="diag", random_state=seed).fit(m)
+        self.mean.copy_(torch.from_numpy(mixture.means_))
+
+
+class MFCVAE(nn.Module):
+    """Encoder, decoder, and one mixture prior per facet."""
+
+    def __init__(self, config: Config, spec: DatasetSpec):
+        """config: settings of the run. spec: the data set's image shape, likelihood and output activation."""
+        super().__init__()
+        self.spec = spec
+        self.is_conv = config.model_type == "conv_vlae"
+        self.sigma_x = config.sigma_multiplier_p_x_z
+        channels, height, width = spec.image_shape
+        if self.is_conv:
+            self.encoder = ConvLadderEncoder(config, channels, height)
+            self.decoder = ConvLadderDecoder(config, channels, height)
+        else:
+            encoder, decoder = FC_MODELS[config.model_type]
+            self.encoder = encoder(config, channels * height * width)
+            self.decoder = decoder(config, channels * height * width)
+        heads = list(zip(self.encoder.out_dims, config.z_j_dim_list, strict=True))
+        self.mean_heads = nn.ModuleList(nn.Linear(width, D) for width, D in heads)
+        self.log_var_heads = nn.ModuleList(nn.Linear(width, D) for width, D in heads)
+        self.prior = nn.ModuleList(MixturePrior(config, j) for j in range(config.J_n_mixtures))
+
+    def encode(self, x: Tensor, weights: Coefficients) -> list[Independent]:
+        """q(z_j | x) = Normal(m_j(x), diag s_j(x)^2). x: (B, C, H, W) -> J distributions, batch (B,), event (D_j,)."""
+        hidden = self.encoder(x if self.is_conv else x.flatten(1), weights.alpha_enc)
+        means = [head(h).float() for head, h in zip(self.mean_heads, hidden, strict=True)]  # (B, D_j): m_j(x)
+        log_vars = [head(h).float() for head, h in zip(self.log_var_heads, hidden, strict=True)]  # (B, D_j)
+        return [
+            Independent(Normal(m, (0.5 * log_var).exp(), validate_args=False), 1, validate_args=False)
+            for m, log_var in zip(means, log_vars, strict=True)
+        ]
+
+    def likelihood(self, z: Sequence[Tensor], weights: Coefficients) -> Independent:
+        """p(x | z). z: list of J tensors (B, D_j) -> distribution, batch (B,), event (C, H, W).
+
+        torch's Bernoulli turns the probabilities into logits, bounded where they round to 0 or 1: the log-likelihood and
+        its gradient are the published ones and always finite.
+        """
+        pixels = self.decoder(z, weights.alpha_dec).float().view(-1, *self.spec.image_shape)  # (B, C, H, W)
+        if self.spec.likelihood == "bernoulli":
+            # Pixels in [0, 1] are meant, not only 0 and 1; validation would refuse them.
+            p_x_z = Bernoulli(probs=pixels.sigmoid(), validate_args=False)
+        else:
+            mean = pixels.sigmoid() if self.spec.output_activation == "sigmoid" else pixels
+            p_x_z = Normal(mean, mean.new_tensor(self.sigma_x), validate_args=False)
+        return Independent(p_x_z, 3, validate_args=False)
+
+    def decode(self, z: Sequence[Tensor], weights: Coefficients) -> Tensor:
+        """x_hat, the mean of p(x | z). z: list of J tensors (B, D_j) -> (B, C, H, W)."""
+        return self.likelihood(z, weights).mean
+
+    def responsibilities(self, z: Sequence[Tensor]) -> list[Tensor]:
+        """q(c_j | x) = p(c_j | z_j), Eq. (7). z: list of J tensors (B, D_j) -> list of J tensors (B, K_j)."""
+        return [torch.softmax(p.log_prob(z_j) + p.log_pi, dim=1) for p, z_j in zip(self.prior, z, strict=True)]
+
+    def elbo(
+        self, x: Tensor, p_x_z: Independent, q_z_x: Sequence[Independent], z: Sequence[Tensor], weights: Coefficients
+    ) -> ElboTerms:
+        """The ELBO at one Monte Carlo sample z, term by term. x: (B, C, H, W), z: list of J tensors (B, D_j)."""
+        q_c_x = []
+        E_p_z_c, E_p_c, E_q_z_x, E_q_c_x = [], [], [], []
+        for prior, q, z_j in zip(self.prior, q_z_x, z, strict=True):
+            log_p_z_c = prior.log_prob(z_j)  # (B, K_j): log p(z_j | c_j)
+            q_c = torch.softmax(log_p_z_c + prior.log_pi, dim=1)  # (B, K_j): q(c_j | x) = p(c_j | z_j)
+            q_c_x.append(q_c)
+            E_p_z_c.append((q_c * log_p_z_c).sum(1).mean())
+            E_p_c.append((q_c * prior.log_pi).sum(1).mean())
+            E_q_z_x.append(q.log_prob(z_j).mean())
+            E_q_c_x.append((q_c * q_c.clamp_min(1e-6).log()).sum(1).mean())
+        term_1 = p_x_z.log_prob(x).mean()
+        term_2, term_3, term_4, term_5 = (torch.stack(term) for term in (E_p_z_c, E_p_c, E_q_z_x, E_q_c_x))  # (J,)
+        kl_z = term_4 - term_2  # (J,)
+        kl_c = term_5 - term_3  # (J,)
+        loss = -term_1 + sum(w * kl for w, kl in zip(weights.gamma_kl_z, kl_z, strict=True))
+        loss = loss + sum(w * kl for w, kl in zip(weights.gamma_kl_c, kl_c, strict=True))
+        return ElboTerms(loss, term_1, term_2.sum(), term_3.sum(), term_4.sum(), term_5.sum(), kl_z, kl_c, q_c_x)
+
+    def forward(self, x: Tensor, weights: Coefficients, sample: bool = True) -> ModelOutput:
+        """One pass: encode, sample (or, for evaluation, take the mean of q(z|x)), decode, ELBO. x: (B, C, H, W)."""
+        q_z_x = self.encode(x, weights)
+        z = [q.rsample() if sample else q.mean for q in q_z_x]  # J tensors (B, D_j)
+        p_x_z = self.likelihood(z, weights)
+        with torch.autocast(x.device.type, enabled=False):
+            terms = self.elbo(x, p_x_z, q_z_x, z, weights)
+        return ModelOutput(q_z_x, z, p_x_z, terms)
+
+
+@torch.no_grad()
+def data_init(model: MFCVAE, x: Tensor, weights: Coefficients, target_std: float = 0.1) -> None:
+    """Data-dependent initialisation on one batch x (B, C, H, W).
+
+    Kaiming-normal weights and zero biases; then, in the order of the forward pass, every linear and convolutional
+    layer is rescaled so that each channel of its output has mean 0 and standard deviation `target_std`.
+    """
+    layers = [m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))]
+
+    def rescale(layer: nn.Module, _: tuple[Tensor, ...], out: Tensor) -> Tensor:
+        channels = out.transpose(0, 1).flatten(1)  # (channels, everything else)
+        mean, scale = channels.mean(1), target_std / channels.std(1).clamp_min(1e-6)
+        axis = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
+        shape = [-1 if i == axis else 1 for i in range(layer.weight.dim())]
+        _set_weight(layer, layer.weight * scale.view(shape))
+        layer.bias.copy_((layer.bias - mean) * scale)
+        wide = [1, -1] + [1] * (out.dim() - 2)
+        return (out - mean.view(wide)) * scale.view(wide)
+
+    for layer in layers:
+        _set_weight(layer, nn.init.kaiming_normal_(torch.empty_like(layer.weight)))
+        nn.init.zeros_(layer.bias)
+    hooks = [layer.register_forward_hook(rescale) for layer in layers]
+    try:
+        model(x, weights)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _set_weight(layer: nn.Module, weight: Tensor) -> None:
+    """Set a layer's weight; a weight-normalised one splits it into length and direction."""
+    if nn.utils.parametrize.is_parametrized(layer, "weight"):
+        layer.weight = weight
+    else:
+        layer.weight.copy_(weight)

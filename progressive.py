@@ -1,0 +1,67 @@
+"""The progressive schedule: how strongly each facet takes part at a given batch (paper, Section 3.2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from config import Config
+
+
+class Coefficients(NamedTuple):
+    """Weights of every facet, facet 0 first. Each entry is a sequence or a tensor of J numbers in [0, 1]."""
+
+    alpha_enc: tuple[float, ...]
+    """Factor on what the encoder's backbone hands to facet j."""
+    alpha_dec: tuple[float, ...]
+    """Factor on what facet j hands to the decoder: the fade-in."""
+    gamma_kl_z: tuple[float, ...]
+    """Weight of kl_z_j in the loss."""
+    gamma_kl_c: tuple[float, ...]
+    """Weight of kl_c_j in the loss."""
+
+
+def progressive_coefficients(config: Config, epoch: int, batch: int, n_batches: int) -> Coefficients:
+    """Coefficients of every facet at one batch of training.
+
+    Step s lasts n_epochs_per_progressive_step[s] epochs. The deepest facet, J-1, is active from the start; step s adds
+    facet J-1-s, whose decoder weight and KL weights rise linearly over n_batches_fade_in batches.
+
+    Args:
+        config: settings of the run.
+        epoch: from 0.
+        batch: index of the batch within the epoch, from 0.
+        n_batches: batches per epoch.
+    """
+    J = config.J_n_mixtures
+    if not config.do_progressive_training:
+        return Coefficients(*[(1.0,) * J] * 4)
+    step, first_epoch = progressive_step(config, epoch)
+    n_since = batch + n_batches * (epoch - first_epoch)
+    ramp = min(n_since / config.n_batches_fade_in, 1.0) if step > 0 and config.n_batches_fade_in > 0 else 1.0
+    newest = J - 1 - step
+
+    def weight(j: int, before: float) -> float:
+        if j == newest:
+            return before + ramp * (1.0 - before)
+        return 1.0 if j > newest else before
+
+    def of_facets(before: float) -> tuple[float, ...]:
+        return tuple(weight(j, before) for j in range(J))
+
+    return Coefficients(
+        alpha_enc=(1.0,) * J,
+        alpha_dec=of_facets(0.0),
+        gamma_kl_z=of_facets(config.gamma_kl_z_pretrain),
+        gamma_kl_c=of_facets(config.gamma_kl_c_pretrain),
+    )
+
+
+def progressive_step(config: Config, epoch: int) -> tuple[int, int]:
+    """The step that an epoch belongs to, and the first epoch of that step. Later epochs belong to the last step."""
+    step, first_epoch = 0, 0
+    for duration in config.n_epochs_per_progressive_step[:-1]:
+        if epoch < first_epoch + duration:
+            break
+        step, first_epoch = step + 1, first_epoch + duration
+    return step, first_epoch

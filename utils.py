@@ -1,0 +1,86 @@
+"""What every script shares and has no better home: user errors, seeding, devices, atomic writes."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+
+class UserError(Exception):
+    """Something the user can mend: one line that says what is wrong, where, and what would be right."""
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Run a script's main(); a UserError becomes one line on stderr and exit status 2."""
+    try:
+        sys.exit(main())
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def resolve_device(name: str) -> torch.device:
+    """'auto' (the GPU where there is one), 'cpu', 'cuda' or 'cuda:N' -> torch.device."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device = {name!r}: not a device; use auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device = {name!r}: this machine has {torch.cuda.device_count()} GPUs; use auto or cpu")
+    return device
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the global generators of Python, numpy and torch (all devices)."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+@contextmanager
+def preserved_random_state() -> Iterator[None]:
+    """Leave the global random states of Python, numpy and torch as they were found."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+
+
+def make_folder(path: Path) -> Path:
+    """Create a folder and its parents, or say why it cannot be written to."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot create the folder {path}: {error.strerror}; choose another place") from None
+    if not os.access(path, os.W_OK):
+        raise UserError(f"cannot write to the folder {path}: permission denied; choose another place")
+    return path
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Call write(temporary path beside `path`), then rename: readers see the old file or the new one, never a part.
+
+    A full disk or a missing permission is a UserError; the old file stays as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UserError(f"cannot write {path}: {reason}; free some space or choose another folder") from error
+    finally:
+        temporary.unlink(missing_ok=True)
