@@ -58,10 +58,6 @@ class Config:
     """Print the resolved settings, the model's size and the plan, then stop."""
     device: str = "auto"
     """auto (the GPU where there is one), cpu, cuda or cuda:N."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the networks in training; auto is bf16 where the processor has it in hardware."""
-    compile: Literal["auto", "true", "false"] = "auto"
-    """torch.compile the training step; auto does where a compiler is found and the run is long enough to pay back."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 6000
     """Seed of everything random in the run."""
     wandb_mode: Literal["auto", "online", "offline", "disabled"] = "auto"

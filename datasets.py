@@ -112,11 +112,11 @@ def to_float(images: Tensor) -> Tensor:
     return images.float().div_(255)
 
 
-def training_batches(split: Split, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """One epoch: uint8 batches (B, C, H, W) in a random order. The last batch may be smaller; none is dropped."""
+def training_batches(split: Split, batch_size: int, generator: torch.Generator) -> Iterator[Split]:
+    """One epoch in a random order, batch by batch. The last batch may be smaller; none is dropped."""
     order = torch.randperm(len(split), generator=generator).to(split.images.device)
     for index in order.split(batch_size):
-        yield split.images[index]
+        yield Split(split.images[index], split.labels[index])
 
 
 def split_labels(split: Split, spec: DatasetSpec) -> dict[str, np.ndarray]:

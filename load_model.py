@@ -15,7 +15,7 @@ from torch import Tensor
 from config import DEAD_KEYS, Config, build_config
 from datasets import DatasetSpec, dataset_spec
 from mfcvae import MFCVAE
-from utils import UserError
+from utils import UserError, write_atomically
 
 # Our parameter names -> the published ones, the first match holds. {n} is a layer's place in a flat published stack.
 _BLOCK = r"(?P<block>\d+)\.(?P<part>\d+)"
@@ -100,3 +100,9 @@ def from_published(published: dict[str, Tensor], model: MFCVAE, config: Config) 
             )
         state_dict[ours] = value.contiguous()
     return state_dict
+
+
+def save_model(model: MFCVAE, config: Config, path: Path) -> None:
+    """Write a model as plain tensors and plain settings, which load without unpickling anything else."""
+    content = {"state_dict": model.state_dict(), "config": dataclasses.asdict(config)}
+    write_atomically(path, lambda temporary: torch.save(content, temporary))

@@ -172,8 +172,8 @@ class MFCVAE(nn.Module):
     def encode(self, x: Tensor, weights: Coefficients) -> list[Independent]:
         """q(z_j | x) = Normal(m_j(x), diag s_j(x)^2). x: (B, C, H, W) -> J distributions, batch (B,), event (D_j,)."""
         hidden = self.encoder(x if self.is_conv else x.flatten(1), weights.alpha_enc)
-        means = [head(h).float() for head, h in zip(self.mean_heads, hidden, strict=True)]  # (B, D_j): m_j(x)
-        log_vars = [head(h).float() for head, h in zip(self.log_var_heads, hidden, strict=True)]  # (B, D_j)
+        means = [head(h) for head, h in zip(self.mean_heads, hidden, strict=True)]  # (B, D_j): m_j(x)
+        log_vars = [head(h) for head, h in zip(self.log_var_heads, hidden, strict=True)]  # (B, D_j)
         return [
             Independent(Normal(m, (0.5 * log_var).exp(), validate_args=False), 1, validate_args=False)
             for m, log_var in zip(means, log_vars, strict=True)
@@ -185,7 +185,7 @@ class MFCVAE(nn.Module):
         torch's Bernoulli turns the probabilities into logits, bounded where they round to 0 or 1: the log-likelihood and
         its gradient are the published ones and always finite.
         """
-        pixels = self.decoder(z, weights.alpha_dec).float().view(-1, *self.spec.image_shape)  # (B, C, H, W)
+        pixels = self.decoder(z, weights.alpha_dec).view(-1, *self.spec.image_shape)  # (B, C, H, W)
         if self.spec.likelihood == "bernoulli":
             # Pixels in [0, 1] are meant, not only 0 and 1; validation would refuse them.
             p_x_z = Bernoulli(probs=pixels.sigmoid(), validate_args=False)
@@ -229,9 +229,7 @@ class MFCVAE(nn.Module):
         q_z_x = self.encode(x, weights)
         z = [q.rsample() if sample else q.mean for q in q_z_x]  # J tensors (B, D_j)
         p_x_z = self.likelihood(z, weights)
-        with torch.autocast(x.device.type, enabled=False):
-            terms = self.elbo(x, p_x_z, q_z_x, z, weights)
-        return ModelOutput(q_z_x, z, p_x_z, terms)
+        return ModelOutput(q_z_x, z, p_x_z, self.elbo(x, p_x_z, q_z_x, z, weights))
 
 
 @torch.no_grad()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import torch
+
 if TYPE_CHECKING:
     from config import Config
 
@@ -19,6 +21,10 @@ class Coefficients(NamedTuple):
     """Weight of kl_z_j in the loss."""
     gamma_kl_c: tuple[float, ...]
     """Weight of kl_c_j in the loss."""
+
+    def on(self, device: torch.device) -> Coefficients:
+        """The same as four tensors (J,), moved in one copy."""
+        return Coefficients(*torch.tensor(self, device=device).unbind())
 
 
 def progressive_coefficients(config: Config, epoch: int, batch: int, n_batches: int) -> Coefficients:

@@ -1,0 +1,125 @@
+"""From predictions to the figures of a run: which clusters and images to show, and what to write beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+import plotting
+from config import Config
+from datasets import DatasetSpec, Split, split_labels, to_float
+from inference import Predictions, RankedCluster, rank_clusters, reconstruct, sample_cluster_images
+from metrics import cluster_scores, confusion_matrix
+from mfcvae import MFCVAE
+from progressive import Coefficients
+
+
+def pixels(split: Split, index: np.ndarray) -> np.ndarray:
+    """Images of a split: index (n,) -> (n, C, H, W) float in [0, 1], on the host."""
+    return to_float(split.images[index.tolist()]).cpu().numpy()
+
+
+def cluster_label(cluster: RankedCluster, labels: Mapping[str, np.ndarray]) -> str:
+    """Text beside a cluster's row: number, size, mean confidence, and the majority class of each label."""
+    majority = [f"{name} {np.bincount(y[cluster.members]).argmax()}" for name, y in labels.items()]
+    size, confidence = f"n {len(cluster.members):,}", f"conf {cluster.confidence:.2f}"
+    return " · ".join([f"cluster {cluster.cluster}", size, confidence, *majority])
+
+
+def top_examples(
+    predictions: Predictions, j: int, split: Split, labels: Mapping[str, np.ndarray], n: int, title: str
+) -> Figure:
+    """A row per cluster of facet j, by mean confidence: its n most confident inputs."""
+    ranked = rank_clusters(predictions, j)
+    rows = [pixels(split, cluster.members[:n]) for cluster in ranked]
+    return plotting.example_grid(rows, [cluster_label(cluster, labels) for cluster in ranked], title)
+
+
+def reconstructions(
+    model: MFCVAE,
+    predictions: Predictions,
+    j: int,
+    split: Split,
+    labels: Mapping[str, np.ndarray],
+    n: int,
+    weights: Coefficients,
+    title: str,
+) -> Figure:
+    """A row per cluster of facet j, by size: its n most confident inputs, each beside its reconstruction."""
+    ranked = sorted(rank_clusters(predictions, j), key=lambda cluster: -len(cluster.members))
+    members = [cluster.members[:n] for cluster in ranked]
+    x_hat = reconstruct(model, [m[np.concatenate(members)] for m in predictions.means], weights)
+    ends = np.cumsum([len(index) for index in members])[:-1]
+    inputs = [pixels(split, index) for index in members]
+    row_labels = [cluster_label(cluster, labels) for cluster in ranked]
+    return plotting.reconstruction_grid(inputs, np.split(x_hat, ends), row_labels, title)
+
+
+def generations(
+    model: MFCVAE, j: int, clusters: Sequence[int], n: int, temperature: float, weights: Coefficients, seed: int, title: str
+) -> Figure:
+    """A row per given cluster of facet j: n images generated from it."""
+    images = sample_cluster_images(model, j, n, temperature, weights, seed)
+    pi = model.prior[j].pi.detach().cpu().numpy()
+    rows = [images[k] for k in clusters]
+    return plotting.example_grid(rows, [f"cluster {k} · pi {pi[k]:.3f}" for k in clusters], title)
+
+
+def split_figures(
+    config: Config,
+    model: MFCVAE,
+    predictions: Predictions,
+    split: Split,
+    spec: DatasetSpec,
+    weights: Coefficients,
+    name: str,
+) -> dict[str, Figure]:
+    """The figures of one split ('train' or 'test') that the settings ask for, by their logged names."""
+    labels = split_labels(split, spec)
+    shown: dict[str, Figure] = {}
+    for j, n_clusters in enumerate(config.n_clusters_j_list):
+        prefix, title = f"{name}_vis/facet_{j}", f"{spec.name}, {name} split, facet {j}"
+        if config.do_vis_examples_per_cluster:
+            shown[f"{prefix}_examples"] = top_examples(
+                predictions, j, split, labels, config.n_examples_per_cluster, f"{title}: most confident inputs per cluster"
+            )
+        if config.do_vis_recon:
+            shown[f"{prefix}_reconstructions"] = reconstructions(
+                model, predictions, j, split, labels, config.n_recons_per_cluster, weights, title
+            )
+        if config.do_vis_pi:
+            pi = model.prior[j].pi.detach().cpu().numpy()
+            shown[f"{prefix}_pi"] = plotting.mixture_weights(pi, f"{spec.name}, facet {j}: mixture weights")
+        if config.do_vis_n_samples_per_cluster:
+            sizes = np.bincount(predictions.clusters[:, j], minlength=n_clusters)
+            shown[f"{prefix}_cluster_sizes"] = plotting.cluster_sizes(sizes, f"{title}: cluster sizes")
+        if config.do_vis_conf_mat:
+            for (label, y), classes in zip(labels.items(), spec.n_classes, strict=True):
+                matrix = confusion_matrix(y, predictions.clusters[:, j], classes)
+                names = [str(c) for c in range(classes)]
+                shown[f"{prefix}_confusion_{label}"] = plotting.confusion_matrix(matrix, names, f"{title}, label {label}")
+    if config.do_vis_conf_mat and len(labels) > 1:
+        scores = [[cluster_scores(y, c).accuracy for y in labels.values()] for c in predictions.clusters.T]
+        shown[f"{name}_vis/facet_label_map"] = plotting.facet_label_map(
+            np.array(scores), list(labels), f"{spec.name}, {name} split: accuracy of each facet on each label"
+        )
+    return shown
+
+
+def generation_figures(config: Config, model: MFCVAE, spec: DatasetSpec, weights: Coefficients) -> dict[str, Figure]:
+    """One figure of generated images per facet, by its logged name."""
+    return {
+        f"sample_generation/facet_{j}": generations(
+            model,
+            j,
+            range(config.n_clusters_j_list[j]),
+            config.n_sample_generations_per_cluster,
+            config.temp_sample_generation,
+            weights,
+            config.seed,
+            f"{spec.name}, facet {j}: generated at temperature {config.temp_sample_generation:g}",
+        )
+        for j in range(config.J_n_mixtures)
+    }

@@ -1,0 +1,298 @@
+"""Where results go: the run's folder, Weights & Biases, and the console.
+
+A run owns `results/<run name>/`: config.yml, metrics.jsonl (a line per epoch), figures/, checkpoint.pt, save_dict.pt.
+The folder is whole whatever Weights & Biases does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import netrc
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
+
+import torch
+import yaml
+from torch import nn
+from tqdm import tqdm
+
+from config import Config
+from plotting import save_figure
+from utils import UserError, make_folder, write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
+
+HERE = Path(__file__).resolve().parent
+# Settings that say where and how a run goes on, not what it computes: they may change when it is resumed.
+FREE_SETTINGS = {
+    "config_args_path", "run_name", "results_dir", "overwrite", "dry_run", "device", "wandb_mode", "user", "data_dir",
+    "checkpoint_every_n_epochs",
+}  # fmt: skip
+RUN_FILES = ("config.yml", "metrics.jsonl", "checkpoint.pt", "save_dict.pt", "figures", "wandb")
+
+
+class RunFolder:
+    """The files of one run."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.metrics_path = path / "metrics.jsonl"
+        self.checkpoint_path = path / "checkpoint.pt"
+        self.model_path = path / "save_dict.pt"
+
+    @classmethod
+    def open(cls, config: Config) -> RunFolder:
+        """The folder of a new run, or of the run to be resumed.
+
+        Raises:
+            UserError: it cannot be written to, or holds a run with other settings.
+        """
+        folder = cls(Path(config.results_dir) / config.name)
+        if config.overwrite:
+            folder._clear()
+        make_folder(folder.path)
+        config_path = folder.path / "config.yml"
+        if config_path.exists():
+            folder._check_same_settings(config, config_path)
+        settings = yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, default_flow_style=None)
+        write_atomically(config_path, lambda path: path.write_text(settings))
+        return folder
+
+    def _clear(self) -> None:
+        """Delete the files of an earlier run, and nothing else."""
+        for name in RUN_FILES:
+            path = self.path / name
+            try:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+            except OSError as error:
+                raise UserError(f"cannot delete {path}: {error.strerror}; choose another --run_name") from None
+
+    def _check_same_settings(self, config: Config, path: Path) -> None:
+        """The run in this folder had the same settings, except for those that may change."""
+        try:
+            before = yaml.safe_load(path.read_text())
+            assert isinstance(before, dict)
+        except (OSError, ValueError, yaml.YAMLError, AssertionError):
+            raise UserError(f"{path} cannot be read; use --overwrite or another --run_name") from None
+        now = dataclasses.asdict(config)
+        different = [key for key in now if key not in FREE_SETTINGS and before.get(key) != now[key]]
+        if different:
+            listed = ", ".join(f"{key} ({before.get(key)} there, {now[key]} now)" for key in different)
+            raise UserError(
+                f"{self.path} holds a run with other settings: {listed}; use another --run_name, or --overwrite to delete it"
+            )
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The logged epochs; a last line that was cut off by a kill is left out."""
+        if not self.metrics_path.exists():
+            return []
+        rows = []
+        for line in self.metrics_path.read_text().splitlines():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return rows
+
+    def forget_after(self, epoch: int) -> None:
+        """Drop the logged epochs after `epoch`: they are trained again."""
+        rows = [row for row in self.read_metrics() if row["epoch"] <= epoch]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        write_atomically(self.metrics_path, lambda path: path.write_text(text))
+
+    def save_checkpoint(self, state: Mapping[str, Any]) -> None:
+        """Write the state for resuming, whole or not at all."""
+        write_atomically(self.checkpoint_path, lambda path: torch.save(dict(state), path))
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """The state for resuming, on the host; None where there is none yet."""
+        if not self.checkpoint_path.exists():
+            return None
+        try:
+            return torch.load(self.checkpoint_path, map_location="cpu", weights_only=True)
+        except Exception as error:  # a damaged file fails in many ways
+            reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
+            raise UserError(
+                f"{self.checkpoint_path} is damaged ({reason}); put a copy in its place, or start again with --overwrite"
+            ) from error
+
+
+class Tracker:
+    """Logs numbers and figures of a run to its folder and, unless disabled, to Weights & Biases."""
+
+    def __init__(self, config: Config, folder: RunFolder):
+        self.folder = folder
+        self.wandb_run = start_wandb(config, folder.path)
+
+    def watch(self, model: nn.Module) -> None:
+        """Log the gradients of all parameters."""
+        if self.wandb_run is not None:
+            self.wandb_run.watch(model, log="gradients")
+
+    def log(self, epoch: int, numbers: Mapping[str, float], figures: Mapping[str, Figure]) -> None:
+        """One epoch: numbers and figures by their logged names."""
+        figures_path = self.folder.path / "figures" / f"epoch_{epoch:04d}"
+        paths = {name: figures_path / f"{name.replace('/', '_')}.png" for name in figures}
+        for name, figure in figures.items():
+            save_figure(figure, paths[name])
+        try:
+            with self.folder.metrics_path.open("a") as file:
+                file.write(json.dumps(dict(numbers)) + "\n")
+        except OSError as error:
+            raise UserError(f"cannot write {self.folder.metrics_path}: {error.strerror}; free some space") from error
+        if self.wandb_run is not None:
+            import wandb
+
+            images = {name: wandb.Image(str(path)) for name, path in paths.items()}
+            self.wandb_run.log({**numbers, **images}, step=epoch)
+
+    def finish(self) -> None:
+        if self.wandb_run is not None:
+            self.wandb_run.finish()
+
+
+# --- Weights & Biases
+
+
+def start_wandb(config: Config, folder: Path) -> Any:
+    """Start a wandb run that keeps its files in the run's folder, or None where disabled. Never fails or waits."""
+    if config.wandb_mode == "disabled":
+        return None
+    import wandb
+
+    settings = wandb_settings()
+    mode = resolve_wandb_mode(config, settings)
+    inherited = wandb.run is not None  # a sweep's agent may have started one already
+    if mode == "online" and not inherited:
+        key = _login_key(config, settings)
+        try:
+            wandb.login(key=key, verify=key is not None, timeout=10)
+        except Exception as error:  # a wrong key and a dead host raise errors of many kinds
+            _say_offline(config, f"login failed ({str(error).splitlines()[0]})")
+            mode = "offline"
+    id_path = folder / "wandb" / "run_id"
+    run_id = id_path.read_text().strip() if id_path.exists() else None
+    run = wandb.init(
+        mode=mode,
+        dir=str(folder),
+        name=config.name,
+        id=run_id,
+        resume="allow" if mode == "online" else None,
+        entity=settings.get("team_name") if mode == "online" else None,
+        project=settings.get("project_name") or "mfcvae",
+        config=dataclasses.asdict(config),
+        settings=wandb.Settings(silent=True, console="off", init_timeout=30),
+    )
+    id_path.parent.mkdir(exist_ok=True)
+    id_path.write_text(run.id)
+    return run
+
+
+def wandb_settings() -> dict[str, str]:
+    """configs/wandb.yml with the git-ignored configs/wandb.local.yml over it; empty values are left out."""
+    settings: dict[str, str] = {}
+    for name in ("wandb.yml", "wandb.local.yml"):
+        path = HERE / "configs" / name
+        if path.exists():
+            try:
+                content = yaml.safe_load(path.read_text()) or {}
+                settings |= {key: str(value) for key, value in content.items() if value}
+            except (yaml.YAMLError, AttributeError):
+                raise UserError(f"configs/{name} is not a YAML file of 'key: value' lines") from None
+    return settings
+
+
+def resolve_wandb_mode(config: Config, settings: Mapping[str, str]) -> str:
+    """online or offline: auto is online where a key is found; online needs the server to be within reach."""
+    if config.wandb_mode == "offline":
+        return "offline"
+    url = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+    if not (_login_key(config, settings) or os.environ.get("WANDB_API_KEY") or _netrc_has_key(url)):
+        _say_offline(config, "no key found (WANDB_API_KEY, netrc or configs/wandb.local.yml)")
+        return "offline"
+    if not _is_reachable(url):
+        _say_offline(config, f"{url} is out of reach")
+        return "offline"
+    return "online"
+
+
+def _say_offline(config: Config, reason: str) -> None:
+    log.warning("wandb_mode = %s: %s, so this run is logged offline; 'wandb sync' uploads it", config.wandb_mode, reason)
+
+
+def _login_key(config: Config, settings: Mapping[str, str]) -> str | None:
+    """The key of configs/wandb.yml that --user chooses; the first one by default."""
+    return settings.get("login_key_2" if config.user == "user2" else "login_key_1")
+
+
+def _netrc_has_key(url: str) -> bool:
+    """Whether the user's netrc knows the server."""
+    path = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
+    try:
+        hosts = netrc.netrc(path).hosts
+    except (OSError, netrc.NetrcParseError):
+        return False
+    return bool({urlparse(url).hostname, "api.wandb.ai"} & hosts.keys())
+
+
+def _is_reachable(url: str, timeout: float = 3.0) -> bool:
+    """Whether the server answers a connection within `timeout` seconds."""
+    address = urlparse(url)
+    try:
+        socket.create_connection((address.hostname, address.port or 443), timeout).close()
+    except OSError:
+        return False
+    return True
+
+
+# --- the console
+
+
+class EpochProgress:
+    """A bar over the epochs with loss, best accuracy and time left; plain lines where there is no terminal."""
+
+    def __init__(self, first: int, n_epochs: int):
+        self.first, self.n_epochs = first, n_epochs
+        self.best = float("nan")
+        self.started = time.monotonic()
+        self.is_terminal = sys.stderr.isatty()
+        self.bar = tqdm(total=n_epochs, initial=first, unit="epoch", disable=not self.is_terminal, dynamic_ncols=True)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.first, self.n_epochs))
+
+    def update(self, epoch: int, numbers: Mapping[str, float]) -> None:
+        """Show one finished epoch."""
+        loss = numbers.get("test_metric/loss", numbers.get("train_metric/loss", float("nan")))
+        accuracy = numbers.get("test_metric/facet_acc_max", numbers.get("train_metric/facet_acc_max"))
+        if accuracy is not None:
+            self.best = accuracy if self.best != self.best else max(self.best, accuracy)
+        shown = {"loss": f"{loss:.2f}"} | ({} if accuracy is None else {"acc": f"{accuracy:.4f}", "best": f"{self.best:.4f}"})
+        self.bar.set_postfix(shown, refresh=False)
+        self.bar.update()
+        if not self.is_terminal:
+            done = epoch + 1 - self.first
+            left = (time.monotonic() - self.started) / done * (self.n_epochs - epoch - 1)
+            words = "  ".join(f"{key} {value}" for key, value in shown.items())
+            print(f"epoch {epoch:4d} of {self.n_epochs - 1}  {words}  {left / 60:.1f} min left", flush=True)
+
+    def close(self) -> None:
+        self.bar.close()
+
+
+def last_value(rows: Iterable[Mapping[str, Any]], name: str) -> float | None:
+    """The last logged value of a number."""
+    values = [row[name] for row in rows if name in row]
+    return values[-1] if values else None

@@ -1,0 +1,306 @@
+"""Train a Multi-Facet Clustering VAE.
+
+    python train.py --config_args_path configs/digits.yml
+
+Run the same command again to resume. `--help` lists every setting, `--dry_run` shows the resolved ones and stops.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from matplotlib.figure import Figure
+
+from config import Config, load_config
+from datasets import Dataset, DatasetSpec, Split, dataset_spec, load_dataset, split_labels, to_float, training_batches
+from figures import generation_figures, split_figures
+from inference import SCALAR_TERMS, Predictions, full_weights, predict
+from load_model import save_model
+from metrics import summarise
+from mfcvae import MFCVAE, ElboTerms, data_init
+from progressive import Coefficients, progressive_coefficients
+from tracking import EpochProgress, RunFolder, Tracker
+from utils import UserError, make_folder, preserved_random_state, resolve_device, run, seed_everything
+
+log = logging.getLogger(__name__)
+
+HERE = Path(__file__).resolve().parent
+
+
+class Training:
+    """What changes while a run goes on: model, optimiser, generators. `state` and `restore` make it resumable."""
+
+    def __init__(self, config: Config, spec: DatasetSpec, device: torch.device):
+        seed_everything(config.seed)
+        self.config = config
+        self.device = device
+        self.model = MFCVAE(config, spec).to(device)
+        if config.model_type == "conv_vlae":
+            self.model.to(memory_format=torch.channels_last)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.init_lr, fused=True)
+        self.order = torch.Generator().manual_seed(config.seed)
+
+    def initialise(self, train: Split) -> None:
+        """Data-dependent weights and the mixture's means, before the first epoch."""
+        config, weights = self.config, full_weights(self.config.J_n_mixtures)
+        if config.data_init:
+            batch = next(training_batches(train, config.batch_size, self.order))
+            data_init(self.model, to_float(batch.images), weights)
+        if config.init_type_p_z_c == "gmm":
+            encodings = predict(self.model, train.images, weights, config.eval_batch_size).means
+            for prior, m in zip(self.model.prior, encodings, strict=True):
+                prior.fit(m, config.seed)
+
+    def state(self, epoch: int) -> dict[str, Any]:
+        """A copy of everything that the rest of the run depends on, as of the end of an epoch."""
+        return {
+            "epoch": epoch,
+            "model": _copied(self.model.state_dict()),
+            "optimizer": _copied(self.optimizer.state_dict()),
+            "order": self.order.get_state(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+        }
+
+    def restore(self, state: Mapping[str, Any], path: Path) -> int:
+        """Go on from a saved state; returns the next epoch."""
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.order.set_state(state["order"])
+            torch.set_rng_state(state["random"])
+            if self.device.type == "cuda" and state["random_cuda"] is not None:
+                torch.cuda.set_rng_state(state["random_cuda"], self.device)
+            return int(state["epoch"]) + 1
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise UserError(f"{path} is not a checkpoint of this run ({error}); start again with --overwrite") from error
+
+
+def _copied(value: Any) -> Any:
+    """The same nested dictionaries and lists with every tensor cloned."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    if isinstance(value, Mapping):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+# --- steps
+
+
+def training_step(model: MFCVAE, x: torch.Tensor, optimizer: torch.optim.Optimizer, weights: Coefficients) -> ElboTerms:
+    """One step of the optimiser on images x (B, C, H, W)."""
+    terms = model(x, weights).terms
+    optimizer.zero_grad(set_to_none=True)
+    terms.loss.backward()
+    optimizer.step()
+    return terms
+
+
+def train_epoch(training: Training, dataset: Dataset, epoch: int) -> dict[str, float]:
+    """One epoch of training: the mean loss and its terms, and the scores of the clusters met on the way."""
+    config, train = training.config, dataset.train
+    n_batches = -(-len(train) // config.batch_size)
+    sums = {name: torch.zeros((), device=training.device) for name in SCALAR_TERMS}
+    clusters, labels = [], []
+    training.model.train()
+    for b, batch in enumerate(training_batches(train, config.batch_size, training.order)):
+        weights = progressive_coefficients(config, epoch, b, n_batches).on(training.device)
+        terms = training_step(training.model, to_float(batch.images), training.optimizer, weights)
+        with torch.no_grad():  # kept on the device until the epoch is over
+            for name in SCALAR_TERMS:
+                sums[name] += getattr(terms, name).sum() * len(batch)
+            clusters.append(torch.stack([q.argmax(dim=1) for q in terms.q_c_x], dim=1))  # (B, J)
+            labels.append(batch.labels)
+    means = {name: float(total) / len(train) for name, total in sums.items()}
+    if not means["loss"] < float("inf"):
+        raise UserError(f"the loss is {means['loss']} in epoch {epoch}; lower --init_lr, then run the command again")
+    seen = Split(torch.empty(0), torch.cat(labels))
+    numbers = _scores("train_metric", config, torch.cat(clusters).cpu().numpy(), seen, dataset.spec)
+    return {"train_metric/loss": means["loss"]} | {f"train_loss/{name}": v for name, v in means.items()} | numbers
+
+
+def evaluate(training: Training, dataset: Dataset, weights: Coefficients) -> dict[str, float]:
+    """Loss and scores on the test split, z taken at the mean of q(z|x)."""
+    config, test = training.config, dataset.test
+    if config.n_test_batches >= 0:
+        n = config.n_test_batches * config.eval_batch_size
+        test = Split(test.images[:n], test.labels[:n])
+    predictions = predict(training.model, test.images, weights, config.eval_batch_size)
+    numbers = _scores("test_metric", config, predictions.clusters, test, dataset.spec)
+    return {"test_metric/loss": predictions.terms["loss"]} | numbers
+
+
+def _scores(prefix: str, config: Config, clusters: Any, split: Split, spec: DatasetSpec) -> dict[str, float]:
+    """Cluster scores of a split under their logged names."""
+    labels = split_labels(split, spec)
+    numbers = summarise(clusters, labels, config.n_clusters_j_list, weighted=not spec.has_even_classes)
+    return {f"{prefix}/{name}": value for name, value in numbers.items()}
+
+
+def draw(training: Training, dataset: Dataset, weights: Coefficients) -> dict[str, Figure]:
+    """The figures of one epoch, by their logged names. They observe: nothing of the training changes."""
+    config, model = training.config, training.model
+    shown: dict[str, Figure] = {}
+    with preserved_random_state():
+        for name, split, wanted in (
+            ("train", dataset.train, config.do_vis_train),
+            ("test", dataset.test, config.do_vis_test),
+        ):
+            if wanted:
+                predictions: Predictions = predict(model, split.images, weights, config.eval_batch_size)
+                shown |= split_figures(config, model, predictions, split, dataset.spec, weights, name)
+        if config.do_vis_sample_generations_per_cluster:
+            shown |= generation_figures(config, model, dataset.spec, weights)
+    return shown
+
+
+# --- the run
+
+
+def train_loop(training: Training, dataset: Dataset, folder: RunFolder, tracker: Tracker, first_epoch: int) -> None:
+    """All epochs that are left. Epoch 0 evaluates the initialised model; the others train, then evaluate.
+
+    The state at the end of the last whole epoch is saved every few epochs, and at once when interrupted.
+    """
+    config = training.config
+    n_batches = -(-len(dataset.train) // config.batch_size)
+    progress = EpochProgress(first_epoch, config.n_epochs)
+    last = config.n_epochs - 1
+    state = training.state(first_epoch - 1) if first_epoch > 0 else None
+    try:
+        for epoch in progress:
+            started = time.monotonic()
+            numbers: dict[str, float] = {"epoch": epoch, "epoch_lr": config.init_lr}
+            if epoch > 0:
+                numbers |= train_epoch(training, dataset, epoch)
+            weights = progressive_coefficients(config, epoch, 0, n_batches).on(training.device)
+            if config.do_test_during_training or epoch in (0, last):
+                numbers |= evaluate(training, dataset, weights)
+            numbers["epoch_seconds"] = time.monotonic() - started
+            is_shown = epoch % config.vis_every_n_epochs == 0 or epoch == last
+            tracker.log(epoch, numbers, draw(training, dataset, weights) if is_shown else {})
+            state = training.state(epoch)
+            if epoch % config.checkpoint_every_n_epochs == 0 or epoch == last:
+                folder.save_checkpoint(state)
+            progress.update(epoch, numbers)
+    except KeyboardInterrupt:
+        if state is not None:
+            folder.save_checkpoint(state)
+        raise
+    finally:
+        progress.close()
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """SIGTERM, as schedulers send it, interrupts like Ctrl-C does. Threads (sweep agents) keep what they have."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def describe_plan(config: Config, spec: DatasetSpec, model: MFCVAE) -> str:
+    """The resolved settings, the model's size and what the run is going to do."""
+    settings = yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, default_flow_style=None)
+    parts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+    size = ", ".join(f"{name} {n:,}" for name, n in parts.items())
+    n_batches = -(-spec.n_train // config.batch_size)
+    lines = [
+        f"run       {Path(config.results_dir) / config.name}",
+        f"data      {spec.name}, {spec.n_train:,} training images of {spec.image_shape}, labels {', '.join(spec.label_names)}",
+        f"model     {sum(parts.values()):,} parameters: {size}",
+        f"plan      {config.n_epochs} epochs of {n_batches} batches; epoch 0 evaluates only",
+    ]
+    first = 0
+    for step, n_epochs in enumerate(config.n_epochs_per_progressive_step if config.do_progressive_training else []):
+        facet = config.J_n_mixtures - 1 - step
+        lines.append(f"          epochs {first} to {first + n_epochs - 1}: facet {facet} joins")
+        first += n_epochs
+    return settings + "\n" + "\n".join(lines)
+
+
+def finish(training: Training, dataset: Dataset, folder: RunFolder) -> None:
+    """Write the model and say what it reached and where everything is."""
+    config = training.config
+    print(f"\nfinished: {folder.path}")
+    if config.save_model:
+        copy = make_folder(HERE / "new_trained_models") / f"{config.name}.pt"
+        save_model(training.model, config, copy)
+        save_model(training.model, config, folder.model_path)
+        print(f"model:    {folder.model_path}, also at new_trained_models/{copy.name}")
+    numbers = folder.read_metrics()[-1]
+    print(report(numbers, config, dataset.spec))
+
+
+def report(numbers: Mapping[str, float], config: Config, spec: DatasetSpec) -> str:
+    """A small table of test scores: a line per facet and label, and the NMI between facets."""
+    lines = ["test scores    accuracy  hungarian     nmi     ari   clusters used"]
+    for j, n_clusters in enumerate(config.n_clusters_j_list):
+        used = f"{numbers[f'test_metric/n_clusters_present_{j}']:.0f} of {n_clusters}"
+        for name in spec.label_names:
+            keys = ("accuracy", "hungarian_accuracy", "nmi", "ari")
+            accuracy, hungarian, nmi, ari = (numbers[f"test_metric/facet_{j}_label_{name}_{key}"] for key in keys)
+            lines.append(
+                f"facet {j} {name:9.9s} {100 * accuracy:6.2f} %   {100 * hungarian:6.2f} %  {nmi:6.3f}  {ari:6.3f}   {used}"
+            )
+    nmi = {key: value for key, value in numbers.items() if key.startswith("test_metric/facet_nmi")}
+    lines += [f"NMI between facets {' and '.join(key.split('_')[-2:])}: {value:.3f}" for key, value in nmi.items()]
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None, sweep: Mapping[str, Any] | None = None) -> int:
+    """Train, or go on training, one model. `sweep` holds the values that a sweep chose; they win over flags."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    config = load_config(argv, sweep)
+    device = resolve_device(config.device)
+    spec = dataset_spec(config)
+    if config.dry_run:
+        print(describe_plan(config, spec, MFCVAE(config, spec)))
+        return 0
+    training = Training(config, spec, device)
+    dataset = load_dataset(config, device)
+    folder = RunFolder.open(config)
+    state = folder.load_checkpoint()
+    if state is None:
+        training.initialise(dataset.train)
+        first_epoch = 0
+    else:
+        first_epoch = training.restore(state, folder.checkpoint_path)
+    folder.forget_after(first_epoch - 1)
+    if first_epoch == config.n_epochs and (folder.model_path.exists() or not config.save_model):
+        print(f"already finished: {folder.path}; --overwrite trains it again")
+        print(report(folder.read_metrics()[-1], config, spec))
+        return 0
+    print(f"{'resuming' if first_epoch else 'starting'} {folder.path} on {device}, epoch {first_epoch} of {config.n_epochs - 1}")
+    tracker = Tracker(config, folder)
+    tracker.watch(training.model)
+    try:
+        with sigterm_as_interrupt():
+            train_loop(training, dataset, folder, tracker, first_epoch)
+    except KeyboardInterrupt:
+        print(f"\ninterrupted: {folder.path}; the same command continues it")
+        return 130
+    finally:
+        tracker.finish()
+    finish(training, dataset, folder)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
