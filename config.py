@@ -16,17 +16,27 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from utils import UserError
 
 log = logging.getLogger(__name__)
 
-Positive = Annotated[int, Field(ge=1)]
-NonNegative = Annotated[int, Field(ge=0)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
+
+def _refuse_bool(value: Any) -> Any:
+    """pydantic would take true for 1."""
+    if isinstance(value, bool):
+        raise ValueError("should be a number, not true or false")
+    return value
+
+
+Int = Annotated[int, BeforeValidator(_refuse_bool)]
+Float = Annotated[float, BeforeValidator(_refuse_bool), Field(allow_inf_nan=False)]
+Positive = Annotated[Int, Field(ge=1)]
+NonNegative = Annotated[Int, Field(ge=0)]
+PositiveFloat = Annotated[Float, Field(gt=0)]
+NonNegativeFloat = Annotated[Float, Field(ge=0)]
 
 # The factors of 3dshapes.h5 in the order of its label columns, with the number of values of each.
 FACTOR_SIZES = {"floor_hue": 10, "wall_hue": 10, "object_hue": 10, "scale": 8, "shape": 4, "orientation": 15}
@@ -48,7 +58,7 @@ class Config:
     # --- the run
     config_args_path: str | None = None
     """YAML file of settings; flags win over it."""
-    run_name: str | None = None
+    run_name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")] | None = None
     """Name of the run and of its folder. Default: <configuration or dataset>_seed<seed>."""
     results_dir: str = "results"
     """Folder that holds one folder per run."""
@@ -58,7 +68,7 @@ class Config:
     """Print the resolved settings, the model's size and the plan, then stop."""
     device: str = "auto"
     """auto (the GPU where there is one), cpu, cuda or cuda:N."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 6000
+    seed: Annotated[Int, Field(ge=0, lt=2**32)] = 6000
     """Seed of everything random in the run."""
     wandb_mode: Literal["auto", "online", "offline", "disabled"] = "auto"
     """Weights & Biases; auto is online where a key is found, else offline."""
@@ -87,7 +97,7 @@ class Config:
     """3DShapes: the value indices that each factor may take; a factor left out takes all."""
     factors_label_list: list[str] = dataclasses.field(default_factory=lambda: ["shape", "wall_hue"])
     """3DShapes: the factors that serve as labels."""
-    threedshapes_train_frac: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    threedshapes_train_frac: Annotated[Float, Field(gt=0, lt=1)] = 0.8
     """3DShapes: share of the images that is trained on."""
 
     # --- the model
@@ -107,21 +117,21 @@ class Config:
     """fc_shared: encoder widths; fc_per_facet_enc_shared_dec: one list of widths per facet."""
     decode_layer_dims: list[Positive] = dataclasses.field(default_factory=lambda: [2000, 500])
     """fc_shared and fc_per_facet_enc_shared_dec: decoder widths."""
-    enc_backbone_dims: list[int] = dataclasses.field(default_factory=lambda: [500, 2000])
+    enc_backbone_dims: list[Int] = dataclasses.field(default_factory=lambda: [500, 2000])
     """fc_vlae: encoder backbone width of each level."""
-    enc_backbone_n_hidden: list[int] = dataclasses.field(default_factory=lambda: [1, 1])
+    enc_backbone_n_hidden: list[Int] = dataclasses.field(default_factory=lambda: [1, 1])
     """fc_vlae: encoder backbone depth of each level; -1 or 0 means no layer."""
-    enc_rung_dims: list[int] = dataclasses.field(default_factory=lambda: [-1, -1])
+    enc_rung_dims: list[Int] = dataclasses.field(default_factory=lambda: [-1, -1])
     """fc_vlae: encoder rung width of each level."""
-    enc_rung_n_hidden: list[int] = dataclasses.field(default_factory=lambda: [-1, -1])
+    enc_rung_n_hidden: list[Int] = dataclasses.field(default_factory=lambda: [-1, -1])
     """fc_vlae: encoder rung depth of each level."""
-    dec_backbone_dims: list[int] = dataclasses.field(default_factory=lambda: [500, 500])
+    dec_backbone_dims: list[Int] = dataclasses.field(default_factory=lambda: [500, 500])
     """fc_vlae: decoder backbone width of each level."""
-    dec_backbone_n_hidden: list[int] = dataclasses.field(default_factory=lambda: [1, 1])
+    dec_backbone_n_hidden: list[Int] = dataclasses.field(default_factory=lambda: [1, 1])
     """fc_vlae: decoder backbone depth of each level."""
-    dec_rung_dims: list[int] = dataclasses.field(default_factory=lambda: [500, 2000])
+    dec_rung_dims: list[Int] = dataclasses.field(default_factory=lambda: [500, 2000])
     """fc_vlae: decoder rung width of each level."""
-    dec_rung_n_hidden: list[int] = dataclasses.field(default_factory=lambda: [1, 1])
+    dec_rung_n_hidden: list[Int] = dataclasses.field(default_factory=lambda: [1, 1])
     """fc_vlae: decoder rung depth of each level."""
     sigma_multiplier_p_x_z: PositiveFloat = 0.6
     """Standard deviation of the Normal likelihood, in pixels of range [0, 1]; unused by Bernoulli data."""
@@ -149,17 +159,17 @@ class Config:
     """Epochs of each progressive step."""
     n_batches_fade_in: NonNegative = 15000
     """Batches over which a new facet is faded in."""
-    gamma_kl_z_pretrain: Annotated[float, Field(ge=0)] = 0.0
+    gamma_kl_z_pretrain: NonNegativeFloat = 0.0
     """Weight of kl_z of a facet that is not yet added."""
-    gamma_kl_c_pretrain: Annotated[float, Field(ge=0)] = 0.0
+    gamma_kl_c_pretrain: NonNegativeFloat = 0.0
     """Weight of kl_c of a facet that is not yet added."""
     init_lr: PositiveFloat = 5e-4
     """Learning rate of Adam, constant."""
-    batch_size: Annotated[int, Field(ge=2)] = 512
+    batch_size: Annotated[Int, Field(ge=2)] = 512
     """Images per training step."""
     eval_batch_size: Positive = 1000
     """Images per evaluation step."""
-    n_test_batches: Annotated[int, Field(ge=-1)] = -1
+    n_test_batches: Annotated[Int, Field(ge=-1)] = -1
     """Test batches per evaluation; -1 means all."""
     do_test_during_training: bool = True
     """Evaluate the test split after every epoch; otherwise only at the start and the end."""
@@ -189,7 +199,7 @@ class Config:
     """Examples in a row of the figure."""
     n_sample_generations_per_cluster: Positive = 10
     """Generated images in a row of the figure."""
-    temp_sample_generation: Annotated[float, Field(ge=0)] = 0.5
+    temp_sample_generation: NonNegativeFloat = 0.5
     """Temperature of generated images: scales the standard deviation of p(z|c)."""
 
     @property
@@ -229,13 +239,9 @@ def load_config(argv: Sequence[str] | None = None, sweep: Mapping[str, Any] | No
 
 def build_config(settings: Mapping[str, Any]) -> Config:
     """A checked Config from raw values: strings are converted, unknown names and impossible combinations refused."""
-    for key in settings:
-        if key not in _FIELDS:
-            raise UserError(_unknown(key))
-    try:
-        config = Config(**settings)
-    except ValidationError as error:
-        raise UserError(_describe(error, settings)) from None
+    config = _converted(settings)
+    if config.n_test_batches == 0:
+        raise UserError("n_test_batches = 0: must be -1 (all) or at least 1")
     if config.do_progressive_training:
         config = dataclasses.replace(config, n_epochs=sum(config.n_epochs_per_progressive_step))
     _check_facets(config)
@@ -246,6 +252,17 @@ def build_config(settings: Mapping[str, Any]) -> Config:
     if config.dataset == "fast_3dshapes":
         _check_factors(config)
     return config
+
+
+def _converted(settings: Mapping[str, Any]) -> Config:
+    """A Config of known names and right types; whether the values go together is not looked at."""
+    for key in settings:
+        if key not in _FIELDS:
+            raise UserError(_unknown(key))
+    try:
+        return Config(**settings)
+    except ValidationError as error:
+        raise UserError(_describe(error, settings)) from None
 
 
 # --- where settings come from
@@ -263,6 +280,10 @@ def _parse_flags(argv: Sequence[str] | None) -> dict[str, Any]:
     known, unknown = parser.parse_known_args(argv)
     if unknown:
         stray = next((word for word in unknown if word.startswith("--")), unknown[0])
+        if not stray.startswith("--"):
+            raise UserError(
+                f"unexpected {stray!r}: settings are named, as in --seed 3; a negative number as in --name=-1e-3"
+            )
         raise UserError(_unknown(stray.lstrip("-").split("=")[0], prefix="--"))
     return {name: _from_words(name, words) for name, words in vars(known).items()}
 
@@ -277,7 +298,7 @@ def _from_words(name: str, words: list[str]) -> Any:
     if text.startswith(("[", "{")):
         try:
             return yaml.safe_load(text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):
             raise UserError(f"--{name} {text}: not a YAML list or mapping") from None
     if _is_list(name):
         return words
@@ -294,7 +315,7 @@ def _read_yaml(path: str) -> dict[str, Any]:
         raise UserError(f"config_args_path = {path!r}: no such file; the published ones are in configs/") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"config_args_path = {path!r}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: text that looks like a date and is none
         raise UserError(f"config_args_path = {path!r}: not valid YAML ({' '.join(str(error).split())})") from None
     if settings is None:
         return {}
@@ -316,7 +337,7 @@ def _expand_grouped_key(key: str, value: Any, settings: Mapping[str, Any]) -> di
     z_dim sets every latent dimension, z_<j>_dim and n_clusters_<j> that of facet j, hidden_dim the four lists of ladder
     widths, n_hidden the four lists of ladder depths. Entries of -1 (no layer) stay.
     """
-    current = dataclasses.asdict(Config()) | settings
+    current = dataclasses.asdict(_converted(settings))
     if key == "z_dim":
         return {"z_j_dim_list": [value] * len(current["z_j_dim_list"])}
     if match := re.fullmatch(r"z_(\d+)_dim|n_clusters_(\d+)", key):
@@ -328,7 +349,7 @@ def _expand_grouped_key(key: str, value: Any, settings: Mapping[str, Any]) -> di
         return {name: values}
     if key in ("hidden_dim", "n_hidden"):
         names = _LADDER_DIMS if key == "hidden_dim" else _LADDER_DEPTHS
-        return {name: [value if int(old) > 0 else old for old in current[name]] for name in names}
+        return {name: [value if old > 0 else old for old in current[name]] for name in names}
     raise UserError("sweep: " + _unknown(key))
 
 
@@ -344,7 +365,7 @@ def _check_facets(config: Config) -> None:
         values = getattr(config, name)
         if len(values) != config.J_n_mixtures:
             raise UserError(
-                f"{name} = {values}: {len(values)} entries, but J_n_mixtures = {config.J_n_mixtures}; give one per facet"
+                f"{name} = {values}: {len(values)} entries for J_n_mixtures = {config.J_n_mixtures}; give one per facet"
             )
     facets = ["all"] + [f"facet_{j}" for j in range(config.J_n_mixtures)]
     if config.facet_to_fix_pi_p_c not in facets:
@@ -367,8 +388,8 @@ def _check_ladder(config: Config) -> None:
         rung = width("rung", level, before=config.z_j_dim_list[level])
         if above is not None and rung != above:
             raise UserError(
-                f"dec_rung_dims = {config.dec_rung_dims}: level {level} adds a rung of width {rung} to a backbone of width "
-                f"{above} (dec_backbone_dims = {config.dec_backbone_dims}, level {level + 1}); make them equal"
+                f"dec_rung_dims = {config.dec_rung_dims}: level {level} adds a rung of width {rung} to a backbone "
+                f"of width {above} (dec_backbone_dims = {config.dec_backbone_dims}, level {level + 1}); make them equal"
             )
         above = width("backbone", level, before=rung)
 
@@ -377,7 +398,9 @@ def _check_encoder_widths(config: Config) -> None:
     """encode_layer_dims is flat for one encoder, and a list per facet for one encoder per facet."""
     nested = bool(config.encode_layer_dims) and isinstance(config.encode_layer_dims[0], list)
     if config.model_type == "fc_shared" and nested:
-        raise UserError(f"encode_layer_dims = {config.encode_layer_dims}: fc_shared has one encoder; give one flat list")
+        raise UserError(
+            f"encode_layer_dims = {config.encode_layer_dims}: fc_shared has one encoder; give one flat list"
+        )
     if config.model_type != "fc_shared" and (not nested or len(config.encode_layer_dims) != config.J_n_mixtures):
         raise UserError(
             f"encode_layer_dims = {config.encode_layer_dims}: {config.model_type} needs one list of widths per facet "
@@ -437,5 +460,5 @@ def _describe(error: ValidationError, settings: Mapping[str, Any]) -> str:
     """The first of pydantic's complaints as one line: setting, value, what would be right."""
     complaint = error.errors(include_url=False)[0]
     name = complaint["loc"][0]
-    message = complaint["msg"].removeprefix("Input ").split(", unable to parse")[0]
+    message = complaint["msg"].removeprefix("Input ").removeprefix("Value error, ").split(", unable to parse")[0]
     return f"{name} = {settings[name]!r}: {message}"

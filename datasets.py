@@ -7,7 +7,9 @@ random state.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,26 @@ from torch import Tensor
 
 from config import FACTOR_SIZES, Config
 from utils import UserError
+
+log = logging.getLogger(__name__)
+
+# Sizes of the unpacked files of MNIST: a download or a copy that was cut off is told by them.
+MNIST_BYTES = {
+    "train-images-idx3-ubyte": 47_040_016,
+    "train-labels-idx1-ubyte": 60_008,
+    "t10k-images-idx3-ubyte": 7_840_016,
+    "t10k-labels-idx1-ubyte": 10_008,
+}
+
+# The label values of 3dshapes.h5, a column per factor.
+FACTOR_VALUES = {
+    "floor_hue": np.linspace(0, 0.9, 10),
+    "wall_hue": np.linspace(0, 0.9, 10),
+    "object_hue": np.linspace(0, 0.9, 10),
+    "scale": np.linspace(0.75, 1.25, 8),
+    "shape": np.arange(4.0),
+    "orientation": np.linspace(-30, 30, 15),
+}
 
 
 @dataclass(frozen=True)
@@ -96,15 +118,49 @@ def load_dataset(config: Config, device: torch.device) -> Dataset:
     """
     train, test = _LOADERS[config.dataset](config)
     spec = dataset_spec(config)
+    _check_contents(spec, train, test)
+    _check_counts(config, len(train), len(test))
+    return Dataset(spec, train.to(device), test.to(device))
+
+
+def _check_contents(spec: DatasetSpec, train: Split, test: Split) -> None:
+    """Images of the right shape, and a label in range for each."""
     for name, split in (("training", train), ("test", test)):
         if split.images.shape[1:] != spec.image_shape:
-            raise UserError(f"{spec.name}: {name} images have shape {tuple(split.images.shape[1:])}, not {spec.image_shape}")
-    if len(train) < max(config.n_clusters_j_list):
+            raise UserError(
+                f"{spec.name}: {name} images have shape {tuple(split.images.shape[1:])}, not {spec.image_shape}"
+            )
+        if len(split.labels) != len(split):
+            raise UserError(
+                f"{spec.name}: {len(split)} {name} images but {len(split.labels)} labels; get the files again"
+            )
+        for label, n_classes, values in zip(spec.label_names, spec.n_classes, split.labels.T, strict=True):
+            wrong = values[(values < 0) | (values >= n_classes)]
+            if len(wrong):
+                raise UserError(
+                    f"{spec.name}: {label} of a {name} image is {int(wrong[0])}, must be from 0 to {n_classes - 1}; "
+                    "get the files again"
+                )
+
+
+def _check_counts(config: Config, n_train: int, n_test: int) -> None:
+    """Enough images for the clusters, for a test split, and for batch normalisation of the last batch."""
+    if n_train < max(config.n_clusters_j_list):
         raise UserError(
-            f"n_clusters_j_list = {config.n_clusters_j_list}: more clusters than the {len(train)} training images of "
-            f"{spec.name}; use fewer clusters"
+            f"n_clusters_j_list = {config.n_clusters_j_list}: more clusters than the {n_train} training images of "
+            f"{config.dataset}; use fewer clusters"
         )
-    return Dataset(spec, train.to(device), test.to(device))
+    if not n_test:
+        raise UserError(
+            f"threedshapes_train_frac = {config.threedshapes_train_frac}: leaves none of {n_train} images for the "
+            "test; lower it, or allow more values in factors_variation_dict"
+        )
+    is_normalised = config.do_fc_batch_norm or config.model_type == "conv_vlae"
+    if is_normalised and n_train % config.batch_size == 1:
+        raise UserError(
+            f"batch_size = {config.batch_size}: leaves a last batch of one of the {n_train} training images, which "
+            f"cannot be batch-normalised; use {config.batch_size + 1}"
+        )
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -138,94 +194,137 @@ def _load_digits(config: Config) -> tuple[Split, Split]:
     return Split(whole.images[:n_train], whole.labels[:n_train]), Split(whole.images[n_train:], whole.labels[n_train:])
 
 
-def _load_torchvision(config: Config, loader: Callable[[Path], tuple[Split, Split]], help_text: str) -> tuple[Split, Split]:
-    """Run a loader; turn what goes wrong with files and downloads into one line."""
-    root = Path(config.data_dir)
+@contextmanager
+def _reading(dataset: str, path: Path, remedy: str) -> Iterator[None]:
+    """Turn what goes wrong with a file or a download into one line that names the path and the remedy."""
     try:
-        return loader(root)
+        yield
     except UserError:
         raise
-    except Exception as error:  # torchvision, gzip, scipy and the network raise errors of many kinds
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{config.dataset}: cannot read {root.absolute()} ({reason}); {help_text}") from error
+    except Exception as error:  # torchvision, scipy, h5py and the network raise errors of many kinds
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{dataset}: cannot read {path.absolute()} ({reason}); {remedy}") from error
 
 
 def _load_mnist(config: Config) -> tuple[Split, Split]:
     """MNIST by torchvision, downloaded into data_dir/MNIST/raw where it is not there yet."""
-
-    def load(root: Path) -> tuple[Split, Split]:
-        def half(train: bool) -> Split:
-            download = not (root / "MNIST" / "raw" / "t10k-labels-idx1-ubyte").exists()
-            data = torchvision.datasets.MNIST(root, train=train, download=download)
-            return _split(data.data.numpy()[:, None], data.targets.numpy()[:, None])  # (N, 1, 28, 28), (N, 1)
-
-        return half(True), half(False)
-
-    train, test = _load_torchvision(
-        config,
-        load,
-        "put the four files of MNIST into MNIST/raw there, let a run with network access download them, or try "
-        "--config_args_path configs/digits.yml, which needs no files",
+    folder = Path(config.data_dir) / "MNIST" / "raw"
+    remedy = (
+        "put the four unpacked files of MNIST there, choose another --data_dir, let a run with network access download "
+        "them, or try --config_args_path configs/digits.yml, which needs no files"
     )
-    _check_sizes("fast_mnist", Path(config.data_dir) / "MNIST" / "raw", (60_000, 10_000), train, test)
-    return train, test
+
+    def half(train: bool) -> Split:
+        data = torchvision.datasets.MNIST(config.data_dir, train=train, download=True)  # only where files are missing
+        return _split(data.data.numpy()[:, None], data.targets.numpy()[:, None])  # (N, 1, 28, 28), (N, 1)
+
+    with _reading("fast_mnist", folder, remedy):
+        for name, n_bytes in MNIST_BYTES.items():
+            path = folder / name
+            if path.exists() and path.stat().st_size != n_bytes:
+                raise UserError(
+                    f"fast_mnist: {path.absolute()} has {path.stat().st_size} bytes, not {n_bytes}: delete it and get "
+                    "it again"
+                )
+        return half(True), half(False)
 
 
 def _load_svhn(config: Config) -> tuple[Split, Split]:
     """The two .mat files of SVHN, downloaded by torchvision into data_dir where they are not there yet."""
+    return _load_svhn_split(config, "train"), _load_svhn_split(config, "test")
 
-    def load(root: Path) -> tuple[Split, Split]:
-        def half(split: str) -> Split:
-            path = root / f"{split}_32x32.mat"
-            if not path.exists():
-                torchvision.datasets.SVHN(root, split=split, download=True)
-            data = scipy.io.loadmat(path)
-            if data["X"].dtype != np.uint8 or data["X"].shape[:3] != (32, 32, 3) or len(data["y"]) != data["X"].shape[3]:
-                raise UserError(f"fast_svhn: {path.absolute()} does not hold X (32, 32, 3, N) uint8 and y (N, 1)")
-            labels = data["y"].astype(np.int64).reshape(-1, 1) % 10  # the digit zero is stored as 10
-            return _split(data["X"].transpose(3, 2, 0, 1), labels)  # (32, 32, 3, N) -> (N, 3, 32, 32)
 
-        return half("train"), half("test")
-
-    return _load_torchvision(
-        config, load, "put train_32x32.mat and test_32x32.mat of SVHN (cropped digits) there, or let a run with network download them"
+def _load_svhn_split(config: Config, split: str) -> Split:
+    path = Path(config.data_dir) / f"{split}_32x32.mat"
+    remedy = (
+        f"put a whole {path.name} of SVHN (cropped digits) there, choose another --data_dir, or delete it and let a "
+        "run with network access download it"
     )
+    with _reading("fast_svhn", path, remedy):
+        if not path.exists():
+            torchvision.datasets.SVHN(config.data_dir, split=split, download=True)
+        content = scipy.io.loadmat(path, variable_names=("X", "y"))
+        images, labels = content["X"], content["y"]
+        n = images.shape[-1]
+        if images.dtype != np.uint8 or images.shape != (32, 32, 3, n) or labels.size != n:
+            raise UserError(
+                f"fast_svhn: {path.absolute()} holds X {images.shape} {images.dtype} and y {labels.shape}, not X "
+                f"(32, 32, 3, N) uint8 and y (N, 1); {remedy}"
+            )
+        if not np.isin(labels, np.arange(1, 11)).all():
+            raise UserError(f"fast_svhn: {path.absolute()} has labels y other than 1 to 10; {remedy}")
+    labels = labels.astype(np.int64).reshape(-1, 1) % 10  # the digit zero is stored as 10
+    return _split(images.transpose(3, 2, 0, 1), labels)  # (32, 32, 3, N) -> (N, 3, 32, 32)
 
 
 def _load_3dshapes(config: Config) -> tuple[Split, Split]:
     """The configured part of 3dshapes.h5, halved to 32x32, split at random by the seed."""
     path = Path(config.data_dir) / "Fast_3DShapes" / "raw" / "3dshapes.h5"
-    if not path.exists():
-        raise UserError(
-            f"fast_3dshapes: {path.absolute()} is missing; download 3dshapes.h5 (255 MB, github.com/deepmind/3d-shapes) and "
-            "put it there"
-        )
-    try:
-        images, labels = _read_3dshapes(path, config)
-    except (OSError, KeyError) as error:
-        raise UserError(f"fast_3dshapes: {path.absolute()} is not a whole 3dshapes.h5 ({error}); download it again") from error
+    remedy = (
+        "put the original there (255 MB, github.com/deepmind/3d-shapes), choose another --data_dir, or render a "
+        f"synthetic one: {_render_command(config, path)}"
+    )
+    with _reading("fast_3dshapes", path, remedy):
+        if not path.exists():
+            raise UserError(f"fast_3dshapes: {path.absolute()} is missing; {remedy}")
+        with h5py.File(path, "r") as file:
+            images, labels = _read_3dshapes(file, path, config, remedy)
     order = np.random.default_rng(config.seed).permutation(len(images))
-    whole = _split(halve(images[order]).transpose(0, 3, 1, 2), labels[order])
+    whole = _split(images[order].transpose(0, 3, 1, 2), labels[order])  # (N, 32, 32, 3) -> (N, 3, 32, 32)
     n_train = dataset_spec(config).n_train
     return Split(whole.images[:n_train], whole.labels[:n_train]), Split(whole.images[n_train:], whole.labels[n_train:])
 
 
-def _read_3dshapes(path: Path, config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, 64, 64, 3) uint8 and label indices (N, L) of the allowed factor values, in the file's order."""
+def _render_command(config: Config, path: Path) -> str:
+    """The command that writes the images of this configuration."""
+    part = f" --config_args_path {config.config_args_path}" if config.config_args_path else ""
+    return f"python render_3dshapes.py{part} --output {path}"
+
+
+def _read_3dshapes(file: h5py.File, path: Path, config: Config, remedy: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images (N, 32, 32, 3) uint8 and label indices (N, L) of the allowed factor values, in the file's order."""
     sizes = tuple(FACTOR_SIZES.values())
     allowed = [allowed_indices(config, factor) for factor in FACTOR_SIZES]
     grid = np.stack(np.meshgrid(*allowed, indexing="ij"), axis=-1).reshape(-1, len(sizes))  # (N, 6) value indices
     rows = np.ravel_multi_index(grid.T, sizes)
-    with h5py.File(path, "r") as file:
-        shape = (int(np.prod(sizes)), 64, 64, 3)
-        if file["images"].shape != shape or file["images"].dtype != np.uint8:
-            raise UserError(f"fast_3dshapes: images of {path.absolute()} must be {shape} uint8, not {file['images'].shape}")
-        # Contiguous runs of rows are read as slices, some twenty times faster than a mask.
-        starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
-        runs = np.split(rows, starts[1:])
-        images = np.concatenate([file["images"][run[0] : run[-1] + 1] for run in runs])
+    shape, images, labels = (int(np.prod(sizes)), 64, 64, 3), file["images"], file["labels"]
+    if images.shape != shape or images.dtype != np.uint8 or labels.shape != (shape[0], len(sizes)):
+        raise UserError(
+            f"fast_3dshapes: {path.absolute()} holds images {images.shape} {images.dtype} and labels {labels.shape}, "
+            f"not {shape} uint8 and {(shape[0], len(sizes))}; {remedy}"
+        )
+    expected = np.stack([values[grid[:, i]] for i, values in enumerate(FACTOR_VALUES.values())], axis=1)
+    if not np.allclose(labels[:][rows], expected, rtol=0, atol=1e-6):  # NaN differs from everything
+        raise UserError(f"fast_3dshapes: labels of {path.absolute()} are not the original's factor values; {remedy}")
+    _check_rendered(file, path, rows, config)
+    halved = np.empty((len(rows), 32, 32, 3), dtype=np.uint8)
+    for at, run in _runs(rows):
+        halved[at : at + len(run)] = halve(images[run[0] : run[-1] + 1])
     columns = [list(FACTOR_SIZES).index(factor) for factor in config.factors_label_list]
-    return images, grid[:, columns]
+    return halved, grid[:, columns]
+
+
+def _check_rendered(file: h5py.File, path: Path, rows: np.ndarray, config: Config) -> None:
+    """Say whether the images are original or synthetic; a synthetic file may hold some of the rows only."""
+    if not file.attrs.get("synthetic", False):
+        log.info("fast_3dshapes: original images of %s", path)
+        return
+    log.info("fast_3dshapes: synthetic images of %s (%s)", path, file.attrs.get("source", "source unknown"))
+    n_missing = int((file["rendered"][:][rows] == 0).sum()) if "rendered" in file else 0
+    if n_missing:
+        raise UserError(
+            f"fast_3dshapes: {path.absolute()} is synthetic and lacks {n_missing} of the {len(rows)} images of this "
+            f"configuration; add them: {_render_command(config, path)}"
+        )
+
+
+def _runs(rows: np.ndarray, longest: int = 4800) -> Iterator[tuple[int, np.ndarray]]:
+    """Ascending rows as contiguous runs, which are read some twenty times faster than a mask, and where each starts."""
+    at = 0
+    for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):
+        for part in np.split(run, range(longest, len(run), longest)):
+            yield at, part
+            at += len(part)
 
 
 def allowed_indices(config: Config, factor: str) -> list[int]:
@@ -243,15 +342,6 @@ def halve(images: np.ndarray) -> np.ndarray:
 def _split(images: np.ndarray, labels: np.ndarray) -> Split:
     """Arrays (N, C, H, W) uint8 and (N, L) -> Split."""
     return Split(torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels.astype(np.int64)))
-
-
-def _check_sizes(name: str, folder: Path, expected: tuple[int, int], train: Split, test: Split) -> None:
-    """The files hold as many images as they should."""
-    if (len(train), len(test)) != expected:
-        raise UserError(
-            f"{name}: {folder.absolute()} holds {len(train)} training and {len(test)} test images, not {expected[0]} and "
-            f"{expected[1]}; delete the files and get them again"
-        )
 
 
 _LOADERS: dict[str, Callable[[Config], tuple[Split, Split]]] = {

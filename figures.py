@@ -10,7 +10,15 @@ from matplotlib.figure import Figure
 import plotting
 from config import Config
 from datasets import DatasetSpec, Split, split_labels, to_float
-from inference import Predictions, RankedCluster, rank_clusters, reconstruct, sample_cluster_images
+from inference import (
+    Predictions,
+    RankedCluster,
+    compose,
+    rank_clusters,
+    reconstruct,
+    sample_cluster_images,
+    swap_facet,
+)
 from metrics import cluster_scores, confusion_matrix
 from mfcvae import MFCVAE
 from progressive import Coefficients
@@ -58,13 +66,68 @@ def reconstructions(
 
 
 def generations(
-    model: MFCVAE, j: int, clusters: Sequence[int], n: int, temperature: float, weights: Coefficients, seed: int, title: str
+    model: MFCVAE,
+    j: int,
+    clusters: Sequence[int],
+    n: int,
+    temperature: float,
+    weights: Coefficients,
+    seed: int,
+    title: str,
+    row_labels: Sequence[str] | None = None,
 ) -> Figure:
-    """A row per given cluster of facet j: n images generated from it."""
+    """A row per given cluster of facet j: n images generated from it. Rows are labelled with pi if not otherwise."""
     images = sample_cluster_images(model, j, n, temperature, weights, seed)
     pi = model.prior[j].pi.detach().cpu().numpy()
     rows = [images[k] for k in clusters]
-    return plotting.example_grid(rows, [f"cluster {k} · pi {pi[k]:.3f}" for k in clusters], title)
+    return plotting.example_grid(rows, list(row_labels or [f"cluster {k} · pi {pi[k]:.3f}" for k in clusters]), title)
+
+
+def before_swap(
+    model: MFCVAE, predictions: Predictions, split: Split, index: np.ndarray, weights: Coefficients, title: str
+) -> Figure:
+    """Inputs index (n,) of a split over their reconstructions."""
+    x_hat = reconstruct(model, [m[index] for m in predictions.means], weights)
+    return plotting.swap_figure(pixels(split, index), x_hat, title)
+
+
+def after_swap(
+    model: MFCVAE,
+    predictions: Predictions,
+    j: int,
+    split: Split,
+    index: tuple[np.ndarray, np.ndarray],
+    weights: Coefficients,
+    titles: tuple[str, str],
+) -> list[Figure]:
+    """Inputs of both sides over what is decoded after the pairs exchange their z_j. index: two of (n,)."""
+    swapped = swap_facet(*[[m[i] for m in predictions.means] for i in index], j)  # two lists of J arrays (n, D_i)
+    z = [np.concatenate(parts) for parts in zip(*swapped, strict=True)]  # J arrays (2 n, D_i)
+    x_hat = np.split(reconstruct(model, z, weights), 2)
+    row_labels = "input", f"facet {j} swapped"
+    return [
+        plotting.swap_figure(pixels(split, index[side]), x_hat[side], titles[side], row_labels) for side in range(2)
+    ]
+
+
+def composition(
+    model: MFCVAE,
+    rows: tuple[int, Sequence[RankedCluster]],
+    columns: tuple[int, Sequence[RankedCluster]],
+    labels: Mapping[str, np.ndarray],
+    weights: Coefficients,
+    title: str,
+) -> Figure:
+    """Every combination of the cluster means of two facets, decoded. rows, columns: (facet, its clusters)."""
+    numbers = [(facet, [cluster.cluster for cluster in ranked]) for facet, ranked in (rows, columns)]
+    return plotting.composition_overview(
+        compose(model, *numbers, weights),
+        [cluster_label(cluster, labels) for cluster in rows[1]],
+        [str(cluster.cluster) for cluster in columns[1]],
+        title,
+        f"clusters of facet {rows[0]}",
+        f"clusters of facet {columns[0]}",
+    )
 
 
 def split_figures(
@@ -83,7 +146,7 @@ def split_figures(
         prefix, title = f"{name}_vis/facet_{j}", f"{spec.name}, {name} split, facet {j}"
         if config.do_vis_examples_per_cluster:
             shown[f"{prefix}_examples"] = top_examples(
-                predictions, j, split, labels, config.n_examples_per_cluster, f"{title}: most confident inputs per cluster"
+                predictions, j, split, labels, config.n_examples_per_cluster, f"{title}: most confident inputs"
             )
         if config.do_vis_recon:
             shown[f"{prefix}_reconstructions"] = reconstructions(
@@ -99,7 +162,8 @@ def split_figures(
             for (label, y), classes in zip(labels.items(), spec.n_classes, strict=True):
                 matrix = confusion_matrix(y, predictions.clusters[:, j], classes)
                 names = [str(c) for c in range(classes)]
-                shown[f"{prefix}_confusion_{label}"] = plotting.confusion_matrix(matrix, names, f"{title}, label {label}")
+                figure = plotting.confusion_matrix(matrix, names, f"{title}, label {label}")
+                shown[f"{prefix}_confusion_{label}"] = figure
     if config.do_vis_conf_mat and len(labels) > 1:
         scores = [[cluster_scores(y, c).accuracy for y in labels.values()] for c in predictions.clusters.T]
         shown[f"{name}_vis/facet_label_map"] = plotting.facet_label_map(

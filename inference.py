@@ -30,7 +30,7 @@ class Predictions(NamedTuple):
     confidences: np.ndarray
     """(N, J): max_k q(c_j = k | x)."""
     terms: dict[str, float]
-    """Mean over the images of the loss and its terms; kl_z and kl_c summed over facets."""
+    """Mean over the images of the loss and its terms; kl_z and kl_c summed over facets. Empty if not asked for."""
 
 
 SCALAR_TERMS = ElboTerms._fields[:-1]  # all but q_c_x
@@ -53,15 +53,27 @@ def evaluating(model: MFCVAE) -> Iterator[None]:
         model.train(was_training)
 
 
-def predict(model: MFCVAE, images: Tensor, weights: Coefficients, batch_size: int) -> Predictions:
-    """Predict every image, z_j = m_j(x). images: (N, C, H, W) uint8, N at least 1."""
-    means, responsibilities, sums = [], [], {name: 0.0 for name in SCALAR_TERMS}
+def predict(
+    model: MFCVAE, images: Tensor, weights: Coefficients, batch_size: int, with_terms: bool = True
+) -> Predictions:
+    """Predict every image, z_j = m_j(x). images: (N, C, H, W) uint8, N at least 1.
+
+    Without the terms of the loss nothing is decoded: half the time, the same predictions.
+    """
+    device = model.prior[0].mean.device
+    means, responsibilities, sums = [], [], {name: 0.0 for name in SCALAR_TERMS if with_terms}
     with evaluating(model):
         for batch in images.split(batch_size):
-            output = model(to_float(batch), weights, sample=False)
-            means.append(output.z)
-            responsibilities.append(output.terms.q_c_x)
-            for name in SCALAR_TERMS:  # summed on the device, no synchronisation
+            x = to_float(batch.to(device))
+            if with_terms:
+                output = model(x, weights, sample=False)
+                z, q_c_x = output.z, output.terms.q_c_x
+            else:
+                z = [q.mean for q in model.encode(x, weights)]
+                q_c_x = model.responsibilities(z)
+            means.append(z)
+            responsibilities.append(q_c_x)
+            for name in sums:  # summed on the device, no synchronisation
                 sums[name] = sums[name] + getattr(output.terms, name).sum() * len(batch)
     q_c_x = [torch.cat(facet) for facet in zip(*responsibilities, strict=True)]  # J tensors (N, K_j)
     best = [q.max(dim=1) for q in q_c_x]
@@ -103,6 +115,48 @@ def reconstruct(model: MFCVAE, means: Sequence[np.ndarray], weights: Coefficient
     """Mean images of latents on the host. means: J arrays (B, D_j) -> (B, C, H, W) float."""
     device = model.prior[0].mean.device
     return decode(model, [torch.from_numpy(m).to(device) for m in means], weights)
+
+
+def swap_facet(
+    first: Sequence[np.ndarray], second: Sequence[np.ndarray], j: int
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Exchange facet j's latents within pairs. first, second: J arrays (n, D_i) -> the same with entry j exchanged."""
+    swapped_first = [b if i == j else a for i, (a, b) in enumerate(zip(first, second, strict=True))]
+    swapped_second = [a if i == j else b for i, (a, b) in enumerate(zip(first, second, strict=True))]
+    return swapped_first, swapped_second
+
+
+def pair_members(first: RankedCluster, second: RankedCluster, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The most confident members of two clusters, pairwise: two arrays of at most n indices into the split.
+
+    Within one cluster, neighbours in confidence are paired, as an image paired with itself would show nothing.
+    """
+    if first.cluster == second.cluster:
+        n = min(n, len(first.members) // 2)
+        return first.members[0 : 2 * n : 2], first.members[1 : 2 * n : 2]
+    n = min(n, len(first.members), len(second.members))
+    return first.members[:n], second.members[:n]
+
+
+def compose(
+    model: MFCVAE, rows: tuple[int, Sequence[int]], columns: tuple[int, Sequence[int]], weights: Coefficients
+) -> np.ndarray:
+    """Decode every combination of cluster means of two facets: (R, Q, C, H, W).
+
+    rows, columns: (facet, clusters of it). Any other facet stays at the mean of its likeliest cluster.
+    """
+    R, Q = len(rows[1]), len(columns[1])
+    z = []
+    with torch.no_grad():
+        for i, prior in enumerate(model.prior):
+            c = prior.pi.argmax().repeat(R * Q)  # (R Q,)
+            if i == rows[0]:
+                c = torch.tensor(list(rows[1])).repeat_interleave(Q)
+            elif i == columns[0]:
+                c = torch.tensor(list(columns[1])).repeat(R)
+            z.append(prior.mean[c.to(prior.mean.device)])  # (R Q, D_i)
+    images = decode(model, z, weights)
+    return images.reshape(R, Q, *images.shape[1:])
 
 
 def sample_cluster_images(

@@ -1,21 +1,27 @@
-"""A checkpoint -> the model in eval mode and its config. Published checkpoints load too, and ours can be exported."""
+"""A checkpoint -> the model in eval mode and its config. Published checkpoints load too, and ours can be exported.
+
+    python load_model.py --model_path pretrained_models/mnist.pt                               # what is in it
+    python load_model.py --model_path pretrained_models/mnist.pt --export_published mnist.pt   # for the original code
+
+Files are read by torch's restricted unpickler: tensors, plain values and argparse.Namespace, nothing that runs code.
+"""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import pickle
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from config import DEAD_KEYS, Config, build_config
-from datasets import DatasetSpec, dataset_spec
+from config import Config, build_config
+from datasets import dataset_spec
 from mfcvae import MFCVAE
-from utils import UserError, write_atomically
+from utils import UserError, make_folder, preserved_random_state, resolve_device, run, write_atomically
 
 # Our parameter names -> the published ones, the first match holds. {n} is a layer's place in a flat published stack.
 _BLOCK = r"(?P<block>\d+)\.(?P<part>\d+)"
@@ -41,6 +47,9 @@ PUBLISHED_NAMES = {
     ],
 }
 _SPREAD = {"diag": "_sigma_square_p_z_j_c_j_list", "full": "_l_mat_p_z_j_c_j_list"}
+# Settings that the published flags lack, and those of the machine that a model was trained on.
+OUR_OWN = {"run_name", "results_dir", "overwrite", "dry_run", "checkpoint_every_n_epochs", "data_dir"}
+OF_THE_MACHINE = {"config_args_path", "device", "wandb_mode", "user"}
 _WEIGHT_NORM = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
 
 
@@ -75,34 +84,146 @@ def _axes_to_published(name: str, tensor: Tensor) -> Tensor:
 def to_published(state_dict: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
     """Our state_dict in the published names and shapes."""
     return {
-        published_name(name, config): _axes_to_published(name, tensor).contiguous() for name, tensor in state_dict.items()
+        published_name(name, config): _axes_to_published(name, tensor).contiguous()
+        for name, tensor in state_dict.items()
     }
 
 
-def from_published(published: dict[str, Tensor], model: MFCVAE, config: Config) -> dict[str, Tensor]:
+def from_published(published: Mapping[str, Tensor], model: MFCVAE, config: Config) -> dict[str, Tensor]:
     """A published state_dict in the names and shapes of `model`.
 
     Raises:
         UserError: a parameter is missing, left over, or of another shape.
     """
-    wanted = {published_name(name, config): (name, tensor) for name, tensor in model.state_dict().items()}
-    for name in [*(wanted.keys() - published.keys()), *(published.keys() - wanted.keys())]:
-        problem = "is missing" if name in wanted else "does not belong to the model its arguments describe"
-        raise UserError(f"the published checkpoint does not fit: parameter {name} {problem}")
+    wanted = to_published(model.state_dict(), config)
+    check_fits(published, wanted)
     state_dict = {}
-    for theirs, (ours, tensor) in wanted.items():
-        value = published[theirs]
-        value = value.movedim(-1, 0) if re.fullmatch(r"prior\.\d+\.(mean|free_spread)", ours) else value
-        if value.shape != tensor.shape:
-            raise UserError(
-                f"the published checkpoint does not fit: {theirs} has shape {tuple(published[theirs].shape)}, "
-                f"expected {tuple(_axes_to_published(ours, tensor).shape)}"
-            )
-        state_dict[ours] = value.contiguous()
+    for ours in model.state_dict():
+        value = published[published_name(ours, config)]
+        is_moved = re.fullmatch(r"prior\.\d+\.(mean|free_spread)", ours)  # see _axes_to_published
+        state_dict[ours] = (value.movedim(-1, 0) if is_moved else value).contiguous()
     return state_dict
+
+
+def check_fits(state_dict: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> None:
+    """The same parameters of the same shapes, or a UserError that names the first one that differs."""
+    for name in [*wanted, *state_dict]:
+        if name not in state_dict:
+            raise UserError(f"parameter {name} is missing: the weights do not fit the model that the settings describe")
+        if name not in wanted:
+            raise UserError(f"parameter {name} does not belong to the model that the settings describe")
+        if not isinstance(state_dict[name], Tensor) or state_dict[name].shape != wanted[name].shape:
+            found = getattr(state_dict[name], "shape", None)
+            found = type(state_dict[name]).__name__ if found is None else f"shape {tuple(found)}"
+            expected = tuple(wanted[name].shape)
+            raise UserError(f"parameter {name} has {found}, but the settings describe shape {expected}")
 
 
 def save_model(model: MFCVAE, config: Config, path: Path) -> None:
     """Write a model as plain tensors and plain settings, which load without unpickling anything else."""
     content = {"state_dict": model.state_dict(), "config": dataclasses.asdict(config)}
     write_atomically(path, lambda temporary: torch.save(content, temporary))
+
+
+def export_published(model: MFCVAE, config: Config, path: Path) -> None:
+    """Write a model in the published layout, which the original code loads."""
+    settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in OUR_OWN}
+    arguments = argparse.Namespace(**settings | {"device": "cpu"})  # "auto" is ours
+    content = {"state_dict": to_published(model.state_dict(), config), "args": arguments}
+    write_atomically(path, lambda temporary: torch.save(content, temporary))
+
+
+# --- reading
+
+
+def load_model_from_save_dict(path: str | Path, map_location: str | torch.device = "cpu") -> tuple[MFCVAE, Config]:
+    """Our save_dict.pt or a published checkpoint -> the model in eval mode on the device, and its settings.
+
+    No data is read, and the random state stays as it is.
+
+    Raises:
+        UserError: the file is missing, damaged or unsafe, holds something else, or its weights do not fit its settings.
+    """
+    device = resolve_device(str(map_location))
+    content = _read_safely(Path(path))
+    try:
+        config = _config_of(content)
+        with preserved_random_state():  # the weights drawn here are replaced
+            model = MFCVAE(config, dataset_spec(config))
+        state_dict = content["state_dict"]
+        if "args" in content:
+            state_dict = from_published(state_dict, model, config)
+        check_fits(state_dict, model.state_dict())
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    model.load_state_dict(state_dict)
+    if model.is_conv:  # as in training
+        model.to(memory_format=torch.channels_last)
+    return model.to(device).eval(), config
+
+
+def _read_safely(path: Path) -> dict[str, Any]:
+    """The dictionary in a checkpoint, of a layout we know."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give the save_dict.pt of a finished run or a published checkpoint")
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # zip, pickle and torch raise errors of many kinds
+        message = " ".join(str(error).split())
+        wanted = re.search(r"GLOBAL ([\w.]+)|Unsupported (?:global|class|operand)", message)
+        if wanted:
+            what = f" ({wanted[1]})" if wanted[1] else ""
+            raise UserError(f"{path}: refused, holds more than tensors and settings{what}; it could run code") from None
+        raise UserError(f"{path}: damaged or not a checkpoint ({type(error).__name__}: {message[:80]})") from None
+    keys = content.keys() if isinstance(content, dict) else set()
+    is_known = {"state_dict", "config"} <= keys or {"state_dict", "args"} <= keys
+    if is_known and isinstance(content["state_dict"], dict):
+        return content
+    if {"epoch", "optimizer"} <= keys:
+        raise UserError(f"{path}: the state for resuming a run, not a model; give the save_dict.pt of the finished run")
+    raise UserError(f"{path}: not a model; give the save_dict.pt of a finished run or a published checkpoint")
+
+
+def _config_of(content: Mapping[str, Any]) -> Config:
+    """The settings in a checkpoint of either layout."""
+    if "args" not in content:
+        if not isinstance(content["config"], dict):
+            raise UserError("its settings are not a dictionary")
+        return build_config(content["config"])
+    if not isinstance(content["args"], argparse.Namespace):
+        raise UserError("its args are not an argparse.Namespace")
+    names = {field.name for field in dataclasses.fields(Config)} - OUR_OWN - OF_THE_MACHINE
+    settings = {name: value for name, value in vars(content["args"]).items() if name in names and value is not None}
+    if settings.get("model_type", "fc_vlae").endswith("vlae"):
+        # The ladders are built from other settings; here the original keeps lists of its own that would not pass.
+        settings.pop("encode_layer_dims", None)
+        settings.pop("decode_layer_dims", None)
+    return build_config(settings)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Say what a checkpoint holds; export it if asked."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--model_path", required=True, help="save_dict.pt of a run, or a published checkpoint")
+    parser.add_argument("--export_published", metavar="FILE", help="write the model in the published layout")
+    arguments = parser.parse_args(argv)
+    model, config = load_model_from_save_dict(arguments.model_path)
+    size = sum(parameter.numel() for parameter in model.parameters())
+    sizes = zip(config.n_clusters_j_list, config.z_j_dim_list, strict=True)
+    facets = ", ".join(f"{K} clusters in {D} dimensions" for K, D in sizes)
+    print(f"{arguments.model_path}: {config.model_type} for {config.dataset}, {size:,} parameters; facets: {facets}")
+    if arguments.export_published:
+        path = Path(arguments.export_published)
+        make_folder(path.absolute().parent)
+        export_published(model, config, path)
+        print(f"wrote {path}")
+        if config.dataset == "digits":
+            print("note: the original code has no data set 'digits', only fast_mnist, fast_svhn and fast_3dshapes")
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

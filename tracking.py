@@ -54,7 +54,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, config: Config) -> RunFolder:
-        """The folder of a new run, or of the run to be resumed.
+        """The folder of a new run, or of the run to be resumed. Settings of a run that never got going are replaced.
 
         Raises:
             UserError: it cannot be written to, or holds a run with other settings.
@@ -64,7 +64,7 @@ class RunFolder:
             folder._clear()
         make_folder(folder.path)
         config_path = folder.path / "config.yml"
-        if config_path.exists():
+        if config_path.exists() and (folder.checkpoint_path.exists() or folder.model_path.exists()):
             folder._check_same_settings(config, config_path)
         settings = yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, default_flow_style=None)
         write_atomically(config_path, lambda path: path.write_text(settings))
@@ -77,21 +77,25 @@ class RunFolder:
             try:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
             except OSError as error:
-                raise UserError(f"cannot delete {path}: {error.strerror}; choose another --run_name") from None
+                raise UserError(
+                    f"cannot delete {path}: {error.strerror}; choose another --run_name or --results_dir"
+                ) from None
 
     def _check_same_settings(self, config: Config, path: Path) -> None:
         """The run in this folder had the same settings, except for those that may change."""
         try:
             before = yaml.safe_load(path.read_text())
-            assert isinstance(before, dict)
-        except (OSError, ValueError, yaml.YAMLError, AssertionError):
-            raise UserError(f"{path} cannot be read; use --overwrite or another --run_name") from None
+        except (OSError, ValueError, yaml.YAMLError):
+            before = None
+        if not isinstance(before, dict):
+            raise UserError(f"{path} cannot be read; use --overwrite or another --run_name")
         now = dataclasses.asdict(config)
         different = [key for key in now if key not in FREE_SETTINGS and before.get(key) != now[key]]
         if different:
             listed = ", ".join(f"{key} ({before.get(key)} there, {now[key]} now)" for key in different)
             raise UserError(
-                f"{self.path} holds a run with other settings: {listed}; use another --run_name, or --overwrite to delete it"
+                f"{self.path} holds a run with other settings: {listed}; use another --run_name, or "
+                "--overwrite to delete it"
             )
 
     def read_metrics(self) -> list[dict[str, Any]]:
@@ -99,16 +103,21 @@ class RunFolder:
         if not self.metrics_path.exists():
             return []
         rows = []
-        for line in self.metrics_path.read_text().splitlines():
+        for line in self.metrics_path.read_bytes().splitlines():
             try:
                 rows.append(json.loads(line))
-            except json.JSONDecodeError:
+            except ValueError:  # neither JSON nor, after a crash, text
                 break
         return rows
 
     def forget_after(self, epoch: int) -> None:
-        """Drop the logged epochs after `epoch`: they are trained again."""
+        """Drop the logged epochs after `epoch`: they are trained again. Those up to it must be there."""
         rows = [row for row in self.read_metrics() if row["epoch"] <= epoch]
+        if len(rows) != epoch + 1:
+            raise UserError(
+                f"{self.metrics_path} holds {len(rows)} of the {epoch + 1} epochs that {self.checkpoint_path.name} had "
+                "seen; put a copy of both in their place, or start again with --overwrite"
+            )
         text = "".join(json.dumps(row) + "\n" for row in rows)
         write_atomically(self.metrics_path, lambda path: path.write_text(text))
 
@@ -125,7 +134,8 @@ class RunFolder:
         except Exception as error:  # a damaged file fails in many ways
             reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
             raise UserError(
-                f"{self.checkpoint_path} is damaged ({reason}); put a copy in its place, or start again with --overwrite"
+                f"{self.checkpoint_path} is damaged ({reason}); put a copy in its place, or start again with "
+                "--overwrite"
             ) from error
 
 
@@ -150,6 +160,8 @@ class Tracker:
         try:
             with self.folder.metrics_path.open("a") as file:
                 file.write(json.dumps(dict(numbers)) + "\n")
+                file.flush()
+                os.fsync(file.fileno())  # before the checkpoint, whatever happens to the machine
         except OSError as error:
             raise UserError(f"cannot write {self.folder.metrics_path}: {error.strerror}; free some space") from error
         if self.wandb_run is not None:
@@ -229,7 +241,9 @@ def resolve_wandb_mode(config: Config, settings: Mapping[str, str]) -> str:
 
 
 def _say_offline(config: Config, reason: str) -> None:
-    log.warning("wandb_mode = %s: %s, so this run is logged offline; 'wandb sync' uploads it", config.wandb_mode, reason)
+    log.warning(
+        "wandb_mode = %s: %s, so this run is logged offline; 'wandb sync' uploads it", config.wandb_mode, reason
+    )
 
 
 def _login_key(config: Config, settings: Mapping[str, str]) -> str | None:
@@ -279,7 +293,9 @@ class EpochProgress:
         accuracy = numbers.get("test_metric/facet_acc_max", numbers.get("train_metric/facet_acc_max"))
         if accuracy is not None:
             self.best = accuracy if self.best != self.best else max(self.best, accuracy)
-        shown = {"loss": f"{loss:.2f}"} | ({} if accuracy is None else {"acc": f"{accuracy:.4f}", "best": f"{self.best:.4f}"})
+        shown = {"loss": f"{loss:.2f}"} | (
+            {} if accuracy is None else {"acc": f"{accuracy:.4f}", "best": f"{self.best:.4f}"}
+        )
         self.bar.set_postfix(shown, refresh=False)
         self.bar.update()
         if not self.is_terminal:

@@ -26,7 +26,7 @@ from datasets import Dataset, DatasetSpec, Split, dataset_spec, load_dataset, sp
 from figures import generation_figures, split_figures
 from inference import SCALAR_TERMS, Predictions, full_weights, predict
 from load_model import save_model
-from metrics import summarise
+from metrics import ClusterScores, summarise
 from mfcvae import MFCVAE, ElboTerms, data_init
 from progressive import Coefficients, progressive_coefficients
 from tracking import EpochProgress, RunFolder, Tracker
@@ -223,7 +223,7 @@ def describe_plan(config: Config, spec: DatasetSpec, model: MFCVAE) -> str:
     n_batches = -(-spec.n_train // config.batch_size)
     lines = [
         f"run       {Path(config.results_dir) / config.name}",
-        f"data      {spec.name}, {spec.n_train:,} training images of {spec.image_shape}, labels {', '.join(spec.label_names)}",
+        f"data      {spec.name}, {spec.n_train:,} training images {spec.image_shape}, labels {', '.join(spec.label_names)}",
         f"model     {sum(parts.values()):,} parameters: {size}",
         f"plan      {config.n_epochs} epochs of {n_batches} batches; epoch 0 evaluates only",
     ]
@@ -240,9 +240,9 @@ def finish(training: Training, dataset: Dataset, folder: RunFolder) -> None:
     config = training.config
     print(f"\nfinished: {folder.path}")
     if config.save_model:
+        save_model(training.model, config, folder.model_path)
         copy = make_folder(HERE / "new_trained_models") / f"{config.name}.pt"
         save_model(training.model, config, copy)
-        save_model(training.model, config, folder.model_path)
         print(f"model:    {folder.model_path}, also at new_trained_models/{copy.name}")
     numbers = folder.read_metrics()[-1]
     print(report(numbers, config, dataset.spec))
@@ -250,15 +250,13 @@ def finish(training: Training, dataset: Dataset, folder: RunFolder) -> None:
 
 def report(numbers: Mapping[str, float], config: Config, spec: DatasetSpec) -> str:
     """A small table of test scores: a line per facet and label, and the NMI between facets."""
-    lines = ["test scores    accuracy  hungarian     nmi     ari   clusters used"]
+    lines = ["test scores        accuracy  hungarian    nmi    ari  clusters used"]
     for j, n_clusters in enumerate(config.n_clusters_j_list):
         used = f"{numbers[f'test_metric/n_clusters_present_{j}']:.0f} of {n_clusters}"
         for name in spec.label_names:
-            keys = ("accuracy", "hungarian_accuracy", "nmi", "ari")
-            accuracy, hungarian, nmi, ari = (numbers[f"test_metric/facet_{j}_label_{name}_{key}"] for key in keys)
-            lines.append(
-                f"facet {j} {name:9.9s} {100 * accuracy:6.2f} %   {100 * hungarian:6.2f} %  {nmi:6.3f}  {ari:6.3f}   {used}"
-            )
+            score = ClusterScores(*[numbers[f"test_metric/facet_{j}_label_{name}_{key}"] for key in ClusterScores._fields])
+            percent = f"{100 * score.accuracy:6.2f} %   {100 * score.hungarian_accuracy:6.2f} %"
+            lines.append(f"facet {j} {name:11.11s}{percent}  {score.nmi:.3f}  {score.ari:.3f}  {used}")
     nmi = {key: value for key, value in numbers.items() if key.startswith("test_metric/facet_nmi")}
     lines += [f"NMI between facets {' and '.join(key.split('_')[-2:])}: {value:.3f}" for key, value in nmi.items()]
     return "\n".join(lines)
@@ -287,7 +285,8 @@ def main(argv: Sequence[str] | None = None, sweep: Mapping[str, Any] | None = No
         print(f"already finished: {folder.path}; --overwrite trains it again")
         print(report(folder.read_metrics()[-1], config, spec))
         return 0
-    print(f"{'resuming' if first_epoch else 'starting'} {folder.path} on {device}, epoch {first_epoch} of {config.n_epochs - 1}")
+    verb = "resuming" if first_epoch else "starting"
+    print(f"{verb} {folder.path} on {device}, epoch {first_epoch} of {config.n_epochs - 1}")
     tracker = Tracker(config, folder)
     tracker.watch(training.model)
     try:

@@ -6,7 +6,7 @@ import os
 import random
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +16,20 @@ import torch
 class UserError(Exception):
     """Something the user can mend: one line that says what is wrong, where, and what would be right."""
 
+    def __init__(self, message: str):
+        """Libraries' reasons, quoted in the message, may have several lines: they are joined."""
+        super().__init__(" ".join(line.strip() for line in message.splitlines()))
+
 
 def run(main: Callable[[], int | None]) -> None:
-    """Run a script's main(); a UserError becomes one line on stderr and exit status 2."""
+    """Run a script's main(); a UserError becomes one line on stderr and exit status 2, Ctrl-C status 130."""
     try:
         sys.exit(main())
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -33,7 +39,9 @@ def resolve_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UserError(f"device = {name!r}: not a device; use auto, cpu, cuda or cuda:N") from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UserError(f"device = {name!r}: not a device; use auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"device = {name!r}: this machine has {torch.cuda.device_count()} GPUs; use auto or cpu")
     return device
@@ -83,4 +91,5 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise UserError(f"cannot write {path}: {reason}; free some space or choose another folder") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder itself may be what is wrong
+            temporary.unlink()

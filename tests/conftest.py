@@ -1,18 +1,21 @@
-"""Shared helpers of the tests: reference cases of the published implementation, and small configurations."""
+"""Shared helpers of the tests: reference cases of the published implementation, and small files in original formats."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+import scipy.io
 import torch
 
 from config import Config, build_config
 from datasets import DatasetSpec
 from load_model import from_published
 from mfcvae import MFCVAE
+from render_3dshapes import CHUNK, SIZES, all_labels, wanted_rows
 
 FIXTURES = Path(__file__).parent / "fixtures"
 CASES = [
@@ -113,3 +116,48 @@ class ReferenceCase:
 @pytest.fixture(params=CASES, scope="module")
 def case(request: pytest.FixtureRequest) -> ReferenceCase:
     return ReferenceCase(request.param)
+
+
+# --- small files in the original formats
+
+
+def write_svhn(folder: Path, n_train: int, n_test: int) -> None:
+    """train_32x32.mat and test_32x32.mat of random images, labels cycling through 1 to 10 (the digit zero)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    for split, n in (("train", n_train), ("test", n_test)):
+        images = rng.integers(0, 256, (32, 32, 3, n), dtype=np.uint8)
+        labels = (np.arange(n) % 10 + 1).astype(np.uint8)[:, None]
+        scipy.io.savemat(folder / f"{split}_32x32.mat", {"X": images, "y": labels})
+
+
+def striped_images(factors: np.ndarray) -> np.ndarray:
+    """Images that show their factors: value indices (N, 6) -> (N, 64, 64, 3) uint8, ten rows of pixels per factor.
+
+    A factor's stripe has brightness 16 times the value index, so that the index can be read off the image.
+    """
+    stripes = np.pad(factors.astype(np.uint8) * 16, ((0, 0), (0, 1)))  # the last four rows of pixels are black
+    rows = stripes[:, np.minimum(np.arange(64) // 10, 6)]  # (N, 64)
+    return np.broadcast_to(rows[:, :, None, None], (len(factors), 64, 64, 3))
+
+
+def write_3dshapes(folder: Path, config: Config, synthetic: bool = False) -> Path:
+    """3dshapes.h5 below a data_dir, of full shape, all labels, and images where the configuration needs them.
+
+    synthetic: with the marks that render_3dshapes.py puts on a file of some images. Returns the file's path.
+    """
+    path = folder / "Fast_3DShapes" / "raw" / "3dshapes.h5"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    labels = all_labels()
+    wanted = wanted_rows(config.factors_variation_dict)
+    shape = (len(labels), 64, 64, 3)
+    with h5py.File(path, "w") as file:
+        images = file.create_dataset("images", shape, "uint8", chunks=(CHUNK, *shape[1:]), compression="lzf")
+        file.create_dataset("labels", data=labels)
+        for chunk in np.flatnonzero(wanted.reshape(-1, CHUNK).any(1)):
+            rows = np.arange(chunk * CHUNK, (chunk + 1) * CHUNK)
+            images[rows[0] : rows[-1] + 1] = striped_images(np.stack(np.unravel_index(rows, SIZES), axis=1))
+        if synthetic:
+            file.attrs["synthetic"], file.attrs["source"] = True, "a test"
+            file.create_dataset("rendered", data=wanted.astype(np.uint8))
+    return path

@@ -5,8 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from config import build_config
+from datasets import DatasetSpec
+from inference import full_weights
 from load_model import published_name
+from mfcvae import MFCVAE, data_init
 from progressive import Coefficients, progressive_coefficients
 
 RTOL = 1e-4
@@ -49,3 +54,113 @@ def test_outputs_terms_and_gradients_match_the_published_implementation(case):
         assert set(keys) == set(norms)
         for key, expected in zip(keys, arrays[f"epoch{epoch}/grad_norms"], strict=True):
             close(norms[key], expected)
+
+
+def small_model(**settings) -> tuple[MFCVAE, Coefficients]:
+    """A small ladder on 4x4 images, and the weights of a trained model."""
+    widths = {f"{part}_dims": [16, 16] for part in ("enc_backbone", "dec_backbone", "dec_rung")}
+    config = build_config(widths | {"z_j_dim_list": [3, 2], "n_clusters_j_list": [4, 5]} | settings)
+    return MFCVAE(config, DatasetSpec("any", (1, 4, 4), "bernoulli", "sigmoid", 0)), full_weights(2)
+
+
+def test_saturated_bernoulli_pixels_stay_finite():
+    model, weights = small_model()
+    with torch.no_grad():
+        model.decoder.to_pixels.weight.mul_(1e6)
+    terms = model(torch.rand(8, 1, 4, 4).round(), weights).terms
+    terms.loss.backward()
+    assert terms.loss.isfinite()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("cov_type", ["diag", "full"])
+@pytest.mark.parametrize("init_type", ["gmm", "glorot"])
+def test_a_variance_going_to_zero_and_a_cluster_without_members_stay_finite(cov_type, init_type):
+    model, weights = small_model(cov_type_p_z_c=cov_type, init_type_p_z_c=init_type)
+    with torch.no_grad():
+        for prior in model.prior:
+            prior.free_spread[0] = -1e4  # the variance underflows to 0
+            prior.mean[1] = 1e4  # no image is near this cluster
+            prior.pi_logits[2] = -1e4  # pi underflows to 0
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for _ in range(5):
+        terms = model(torch.rand(8, 1, 4, 4), weights).terms
+        optimizer.zero_grad()
+        terms.loss.backward()
+        optimizer.step()
+        assert all(torch.isfinite(value).all() for value in terms[:-1])
+    assert all(p.isfinite().all() for p in model.parameters())
+
+
+def test_full_and_diagonal_covariance_agree_where_the_factor_is_diagonal():
+    diag, _ = small_model(cov_type_p_z_c="diag")
+    full, _ = small_model(cov_type_p_z_c="full")
+    z = torch.randn(6, 3)
+    full.prior[0].mean.data = diag.prior[0].mean.data
+    torch.testing.assert_close(full.prior[0].log_prob(z), diag.prior[0].log_prob(z), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("cov_type", ["diag", "full"])
+@pytest.mark.parametrize("init_type", ["gmm", "glorot"])
+def test_variances_start_at_fixed_var_init(cov_type, init_type):
+    model, _ = small_model(cov_type_p_z_c=cov_type, init_type_p_z_c=init_type, fixed_var_init=0.04)
+    components = model.prior[0].components()
+    torch.testing.assert_close(components.variance, torch.full((4, 3), 0.04), rtol=1e-4, atol=1e-6)
+
+
+def test_off_diagonal_entries_are_drawn_only_where_asked():
+    settings = {"cov_type_p_z_c": "full", "init_type_p_z_c": "glorot"}
+    drawn, _ = small_model(**settings, init_off_diag_cov_p_z_c=True)
+    plain, _ = small_model(**settings)
+    assert drawn.prior[0].free_spread.tril(-1).abs().sum() > 0
+    assert plain.prior[0].free_spread.tril(-1).abs().sum() == 0
+
+
+@pytest.mark.parametrize(("frozen", "expected"), [("all", [True, True]), ("facet_0", [True, False]), ("facet_1", [False, True])])
+def test_mixture_weights_are_frozen_per_facet(frozen, expected):
+    model, weights = small_model(fix_pi_p_c=True, facet_to_fix_pi_p_c=frozen)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    model(torch.rand(8, 1, 4, 4), weights).terms.loss.backward()
+    optimizer.step()
+    is_uniform = [bool((prior.pi == 1 / len(prior.pi)).all()) for prior in model.prior]
+    assert is_uniform == expected
+
+
+def test_fitted_means_are_those_of_the_clusters():
+    model, _ = small_model()
+    rng = np.random.default_rng(0)
+    centres = np.array([[5, 0, 0], [0, 5, 0], [0, 0, 5], [-5, 0, 0]], dtype=np.float32)
+    m = np.repeat(centres, 50, axis=0) + rng.normal(0, 0.01, (200, 3)).astype(np.float32)
+    model.prior[0].fit(m, seed=0)
+    found = model.prior[0].mean.detach().numpy()
+    assert sorted(found.round().tolist()) == sorted(centres.tolist())
+
+
+@pytest.mark.parametrize("cov_type", ["diag", "full"])
+def test_temperature_scales_the_standard_deviation(cov_type):
+    model, _ = small_model(cov_type_p_z_c=cov_type, fixed_var_init=0.25)
+    c, eps = torch.zeros(20_000, dtype=torch.long), torch.randn(20_000, 3, generator=torch.Generator().manual_seed(0))
+    for temperature in (0.0, 0.5, 1.0):
+        spread = model.prior[0].sample(c, eps, temperature).std(dim=0)
+        torch.testing.assert_close(spread, torch.full((3,), 0.5 * temperature), rtol=0.03, atol=1e-6)
+
+
+def test_data_init_gives_every_layer_the_target_mean_and_standard_deviation():
+    settings = {"model_type": "conv_vlae", "z_j_dim_list": [4, 3], "activation": "elu", "do_fc_batch_norm": True}
+    config = build_config(settings)
+    model = MFCVAE(config, DatasetSpec("any", (3, 16, 16), "normal", None, 0))
+    x, weights = torch.rand(32, 3, 16, 16), full_weights(2)
+    data_init(model, x, weights)
+    layers = {n: m for n, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))}
+    outputs: dict[str, torch.Tensor] = {}
+    for name, layer in layers.items():
+        layer.register_forward_hook(lambda _, __, out, name=name: outputs.setdefault(name, out.detach()))
+    model(x, weights)
+    encoder = [name for name in layers if not name.startswith("decoder")]  # the decoder sees another sample of z
+    assert len(encoder) > 8
+    for name in encoder:
+        channels = outputs[name].transpose(0, 1).flatten(1)
+        torch.testing.assert_close(channels.mean(1), torch.zeros(len(channels)), rtol=0, atol=2e-3)
+        torch.testing.assert_close(channels.std(1), torch.full((len(channels),), 0.1), rtol=0.02, atol=1e-3)
+    for name in layers.keys() - set(encoder):
+        assert 0.03 < outputs[name].std() < 0.3, name

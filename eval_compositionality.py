@@ -1,0 +1,141 @@
+"""What happens when two inputs exchange one facet: reconstructions before and after, for many pairs of clusters.
+
+    python eval_compositionality.py --model_path pretrained_models/mnist.pt --swapped_facet 0
+
+Writes swap_clusters_<a>_<b>/x_x_hat_{before,after}_{0,1}.pdf for the most confident clusters a and b of the swapped
+facet (0: inputs of a, 1: inputs of b), and composition_overview_facets_<other>_<swapped>.pdf and .png, which combine
+the cluster means of two facets.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from evaluation import (
+    Evaluation,
+    FlagParser,
+    copy_figure,
+    evaluation_parser,
+    non_negative_int,
+    open_evaluation,
+    positive_int,
+    write_figure,
+)
+from figures import after_swap, before_swap, composition
+from inference import RankedCluster, pair_members
+from utils import UserError, run
+
+log = logging.getLogger(__name__)
+
+Pair = tuple[RankedCluster, RankedCluster]
+Indices = tuple[np.ndarray, np.ndarray]  # two of (n,)
+N_INPUTS = 10  # of each cluster in a figure
+N_OVERVIEW = 25  # most confident clusters of each facet in the overview
+
+
+def add_flags(parser: FlagParser) -> None:
+    """The flags of this script alone."""
+    parser.add_argument("--swapped_facet", type=non_negative_int, default=1, help="facet whose z is exchanged [1]")
+    for which in (1, 2):
+        parser.add_argument(
+            f"--first_n_clusters_swapped_{which}",
+            type=positive_int,
+            default=5,
+            help=f"most confident clusters that may be side {which} of a pair [5]",
+        )
+
+
+def check_facet(evaluation: Evaluation, j: int) -> None:
+    """The facet to swap is there."""
+    J = evaluation.config.J_n_mixtures
+    if j >= J:
+        raise UserError(f"--swapped_facet {j}: the model has {J} facets, 0 to {J - 1}")
+
+
+def cluster_pairs(ranked: Sequence[RankedCluster], n_1: int, n_2: int) -> list[Pair]:
+    """Each unordered pair of one of the first n_1 and one of the first n_2 clusters, once; also within a cluster."""
+    ranks = {tuple(sorted((a, b))) for a in range(min(n_1, len(ranked))) for b in range(min(n_2, len(ranked)))}
+    return [(ranked[a], ranked[b]) for a, b in sorted(ranks)]
+
+
+def draw_before(evaluation: Evaluation, pair: Pair, index: Indices, folder: Path, drawn: dict[Any, Path]) -> None:
+    """Both sides before the swap. A cluster is in many pairs, mostly with the same inputs: those are drawn once."""
+    for side in range(2):
+        path = folder / f"x_x_hat_before_{side}"
+        key = pair[side].cluster, index[side].tobytes()
+        if key in drawn:
+            copy_figure(drawn[key], path)
+            continue
+        figure = before_swap(
+            evaluation.model,
+            evaluation.predictions,
+            evaluation.split,
+            index[side],
+            evaluation.weights,
+            f"{evaluation.config.dataset}, cluster {pair[side].cluster}",
+        )
+        write_figure(figure, path, ("pdf",))
+        drawn[key] = path
+
+
+def draw_after(evaluation: Evaluation, j: int, pair: Pair, index: Indices, folder: Path) -> None:
+    """Both sides after the swap."""
+    a, b = pair[0].cluster, pair[1].cluster
+    titles = [
+        f"{evaluation.config.dataset}, cluster {own}: facet {j} from cluster {of}" for own, of in ((a, b), (b, a))
+    ]
+    shown = after_swap(
+        evaluation.model, evaluation.predictions, j, evaluation.split, index, evaluation.weights, (titles[0], titles[1])
+    )
+    for side, figure in enumerate(shown):
+        write_figure(figure, folder / f"x_x_hat_after_{side}", ("pdf",))
+
+
+def draw(evaluation: Evaluation, j: int, n_1: int, n_2: int) -> None:
+    """Write the figures of all pairs, and an overview for every other facet."""
+    check_facet(evaluation, j)
+    if max(n_1, n_2) > len(evaluation.ranked[j]):
+        log.warning("facet %d has only %d clusters with members: these are swapped", j, len(evaluation.ranked[j]))
+    drawn: dict[Any, Path] = {}
+    for pair in tqdm(cluster_pairs(evaluation.ranked[j], n_1, n_2), desc="swaps", unit="pair"):
+        folder = evaluation.folder / f"swap_clusters_{pair[0].cluster}_{pair[1].cluster}"
+        index = pair_members(*pair, N_INPUTS)
+        draw_before(evaluation, pair, index, folder, drawn)
+        draw_after(evaluation, j, pair, index, folder)
+    for other, ranked in enumerate(evaluation.ranked):
+        if other != j:
+            figure = composition(
+                evaluation.model,
+                (other, ranked[:N_OVERVIEW]),
+                (j, evaluation.ranked[j][:N_OVERVIEW]),
+                evaluation.labels,
+                evaluation.weights,
+                f"{evaluation.config.dataset}: decoded combinations of the cluster means of facets {other} and {j}",
+            )
+            write_figure(figure, evaluation.folder / f"composition_overview_facets_{other}_{j}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, predict, draw."""
+    parser = evaluation_parser(__doc__)
+    add_flags(parser)
+    arguments = parser.parse_args(argv)
+    evaluation = open_evaluation(arguments)
+    draw(
+        evaluation,
+        arguments.swapped_facet,
+        arguments.first_n_clusters_swapped_1,
+        arguments.first_n_clusters_swapped_2,
+    )
+    print(f"wrote {evaluation.folder}/swap_clusters_*, composition_overview_*")
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

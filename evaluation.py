@@ -1,0 +1,149 @@
+"""What the evaluation scripts share: flags, the model with its predictions of a split, and writing figures."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import logging
+import math
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from config import Config
+from datasets import Split, dataset_spec, load_dataset, split_labels
+from inference import Predictions, RankedCluster, full_weights, predict, rank_clusters
+from load_model import load_model_from_save_dict
+from mfcvae import MFCVAE
+from plotting import save_figure
+from progressive import Coefficients
+from utils import UserError, make_folder, resolve_device, write_atomically
+
+log = logging.getLogger(__name__)
+
+
+class Evaluation(NamedTuple):
+    """A trained model and what it says about a split."""
+
+    model: MFCVAE
+    config: Config
+    split: Split
+    labels: dict[str, np.ndarray]
+    """Label name -> (N,) class indices."""
+    predictions: Predictions
+    ranked: list[list[RankedCluster]]
+    """Of each facet: its clusters that have members, by mean confidence."""
+    weights: Coefficients
+    folder: Path
+    """Where the figures go."""
+    title: str
+    """Start of every figure's title: data set and split."""
+
+
+# --- flags
+
+
+class FlagParser(argparse.ArgumentParser):
+    """A parser whose complaints are UserErrors: one line, with the right flag suggested for an unknown one."""
+
+    def __init__(self, description: str | None):
+        super().__init__(
+            description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        )
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: None = None) -> argparse.Namespace:
+        known, unknown = self.parse_known_args(args)
+        if unknown:
+            flag = next((word for word in unknown if word.startswith("-")), unknown[0]).split("=")[0]
+            flags = list(self._option_string_actions)
+            close = [name for name in flags if name.startswith(flag)] or difflib.get_close_matches(flag, flags, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else "--help lists them all"
+            raise UserError(f"unknown flag '{flag}'; {hint}")
+        return known
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see --help")
+
+
+def positive_int(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
+    return int(text)
+
+
+def non_negative_int(text: str) -> int:
+    """A whole number of at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 0")
+    return int(text)
+
+
+def non_negative_float(text: str) -> float:
+    """A finite number of at least 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number of at least 0")
+    return value
+
+
+def model_parser(description: str | None) -> FlagParser:
+    """The flags of every script that uses a trained model."""
+    parser = FlagParser(description)
+    parser.add_argument("--model_path", required=True, help="save_dict.pt of a run, or a published checkpoint")
+    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda or cuda:N [cpu]")
+    parser.add_argument("--batch_size", type=positive_int, help="images per step [the model's eval_batch_size]")
+    return parser
+
+
+def evaluation_parser(description: str | None) -> FlagParser:
+    """The flags of every script that draws figures of a trained model."""
+    parser = model_parser(description)
+    parser.add_argument("--results_dir", help="folder of the figures [results/<name of the run>/evaluation]")
+    parser.add_argument("--data_dir", help="folder of the data sets [the model's data_dir]")
+    parser.add_argument("--split", choices=("test", "train"), default="test", help="images to look at [test]")
+    parser.add_argument("--seed", type=non_negative_int, default=0, help="seed of what is drawn at random [0]")
+    return parser
+
+
+# --- before and after
+
+
+def open_evaluation(arguments: argparse.Namespace) -> Evaluation:
+    """Load the model and the data, make the folder, and predict the whole split once."""
+    device = resolve_device(arguments.device)
+    model, config = load_model_from_save_dict(arguments.model_path, device)
+    config = dataclasses.replace(config, data_dir=arguments.data_dir or config.data_dir)
+    folder = make_folder(Path(arguments.results_dir or Path("results") / config.name / "evaluation"))
+    dataset = load_dataset(config, device)
+    split = getattr(dataset, arguments.split)
+    weights = full_weights(config.J_n_mixtures)
+    batch_size = arguments.batch_size or config.eval_batch_size
+    predictions = predict(model, split.images, weights, batch_size, with_terms=False)
+    ranked = [rank_clusters(predictions, j) for j in range(config.J_n_mixtures)]
+    title = f"{config.dataset}, {arguments.split} split"
+    labels = split_labels(split, dataset_spec(config))
+    return Evaluation(model, config, split, labels, predictions, ranked, weights, folder, title)
+
+
+def write_figure(figure: Figure, path: Path, formats: tuple[str, ...] = ("pdf", "png")) -> None:
+    """Write path.pdf and path.png, or say why that cannot be done."""
+    make_folder(path.parent)
+    try:
+        save_figure(figure, path, formats)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}; choose another --results_dir") from None
+
+
+def copy_figure(source: Path, path: Path) -> None:
+    """Copy a PDF that write_figure wrote: two hundred times as fast as drawing it again."""
+    make_folder(path.parent)
+    write_atomically(path.with_name(f"{path.name}.pdf"), lambda to: shutil.copyfile(f"{source}.pdf", to))

@@ -1,0 +1,211 @@
+"""Images from files, batch by batch, as a model expects them: a folder, single images, or one .npz."""
+
+from __future__ import annotations
+
+import logging
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from PIL import Image
+
+from utils import UserError
+
+log = logging.getLogger(__name__)
+
+Shape = tuple[int, int, int]  # (C, H, W)
+
+
+class ImageBatch(NamedTuple):
+    """Some images and how many could not be read."""
+
+    names: list[str]
+    """Path or index of each image."""
+    images: np.ndarray
+    """(B, C, H, W) uint8"""
+    n_unreadable: int = 0
+
+
+class ImageSource(Protocol):
+    """Where images come from."""
+
+    def __len__(self) -> int: ...
+
+    def describe(self) -> str:
+        """One line: how many images, and what is done to them."""
+
+    def batches(self, batch_size: int) -> Iterator[ImageBatch]:
+        """All images in order, as the model expects them."""
+
+
+def open_images(paths: Sequence[str], image_shape: Shape) -> ImageSource:
+    """What --images names.
+
+    Raises:
+        UserError: nothing is there, or an .npz does not hold what it should.
+    """
+    if any(Path(path).suffix.lower() == ".npz" for path in paths):
+        if len(paths) > 1:
+            raise UserError(f"--images {' '.join(paths[:3])}: give one .npz alone, or folders and images")
+        return NpzImages(Path(paths[0]), image_shape)
+    return ImageFiles([file for path in paths for file in _image_files(Path(path))], image_shape)
+
+
+def _image_files(path: Path) -> list[Path]:
+    """The file itself, or a folder's images and those below it, sorted by name."""
+    if path.is_file():
+        return [path]
+    if not path.exists():
+        raise UserError(f"--images {path}: no such file or folder")
+    Image.init()
+    readable = {suffix for suffix, kind in Image.EXTENSION.items() if kind in Image.OPEN}
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in readable and file.is_file())
+    if not files:
+        raise UserError(f"--images {path}: no images in this folder; files like .png and .jpg are looked for")
+    return files
+
+
+# --- one image
+
+
+def fit_image(image: Image.Image, image_shape: Shape) -> np.ndarray:
+    """An image of any mode and size -> (C, H, W) uint8.
+
+    Whole reductions are means of blocks, exactly as the 3DShapes data set is halved; other sizes are resampled.
+    """
+    channels, height, width = image_shape
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))  # Pillow would clip instead of scaling
+    elif image.mode in ("I", "F"):
+        raise ValueError(f"pixels of mode {image.mode} have no known range")
+    image = image.convert("L" if channels == 1 else "RGB")
+    if image.size != (width, height):
+        if image.width % width == 0 and image.height % height == 0:
+            image = image.reduce((image.width // width, image.height // height))
+        else:
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+    pixels = np.asarray(image).reshape(height, width, channels)
+    return pixels.transpose(2, 0, 1)
+
+
+def _wanted(image_shape: Shape) -> str:
+    channels, height, width = image_shape
+    return f"{'grey' if channels == 1 else 'RGB'}, {width} x {height} pixels"
+
+
+# --- files
+
+
+class ImageFiles:
+    """Image files, read as they are needed."""
+
+    def __init__(self, files: list[Path], image_shape: Shape):
+        self.files = files
+        self.image_shape = image_shape
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def describe(self) -> str:
+        return f"{len(self):,} image files, converted and resized to {_wanted(self.image_shape)} where they differ"
+
+    def batches(self, batch_size: int) -> Iterator[ImageBatch]:
+        for start in range(0, len(self.files), batch_size):
+            names, images, n_unreadable = [], [], 0
+            for file in self.files[start : start + batch_size]:
+                try:
+                    with Image.open(file) as image:
+                        images.append(fit_image(image, self.image_shape))
+                    names.append(str(file))
+                except Exception as error:  # Pillow's readers raise errors of many kinds
+                    n_unreadable += 1
+                    log.warning("cannot read %s: %s", file, " ".join(str(error).split())[:120] or type(error).__name__)
+            pixels = np.stack(images) if images else np.empty((0, *self.image_shape), np.uint8)
+            yield ImageBatch(names, pixels, n_unreadable)
+
+
+# --- one .npz
+
+
+class NpzImages:
+    """The array `images` of an .npz. numpy would read it whole; here its bytes are streamed out of the zip file."""
+
+    MEMBER = "images.npy"
+
+    def __init__(self, path: Path, image_shape: Shape):
+        self.path = path
+        self.image_shape = image_shape
+        if not path.is_file():
+            raise UserError(f"--images {path}: no such file")
+        with _Reading(self.path) as archive:
+            if self.MEMBER not in archive.namelist():
+                names = ", ".join(name.removesuffix(".npy") for name in archive.namelist()[:5])
+                raise UserError(f"{path}: holds no array 'images' (but {names or 'nothing'})")
+            with archive.open(self.MEMBER) as member:
+                self.shape = self._read_header(member)
+
+    def _read_header(self, member: zipfile.ZipExtFile) -> tuple[int, int, int, int]:
+        """(N, H, W, C) of an array that we can stream; leaves the member at the first pixel."""
+        version = np.lib.format.read_magic(member)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+        if read is None:
+            raise UserError(f"{self.path}: 'images' is in a format of numpy that is not known here, {version}")
+        shape, is_fortran, dtype = read(member)
+        found = f"{self.path}: 'images' is {shape} {dtype}"
+        if dtype != np.uint8 or len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)):
+            raise UserError(f"{found}; it must be (N, H, W) or (N, H, W, C) uint8 with C 1 or 3")
+        if 0 in shape:
+            raise UserError(f"{found}: there are no images")
+        if is_fortran and sum(side > 1 for side in shape) > 1:
+            raise UserError(f"{found} in Fortran order; save np.ascontiguousarray(images)")
+        return (*shape, 1) if len(shape) == 3 else shape
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def describe(self) -> str:
+        _, height, width, channels = self.shape
+        wanted, found = _wanted(self.image_shape), _wanted((channels, height, width))
+        done = "" if wanted == found else f", converted and resized to {wanted}"
+        return f"{len(self):,} images of {self.path} ({found}){done}"
+
+    def batches(self, batch_size: int) -> Iterator[ImageBatch]:
+        N, H, W, C = self.shape
+        with _Reading(self.path) as archive, archive.open(self.MEMBER) as member:
+            self._read_header(member)
+            for start in range(0, N, batch_size):
+                n = min(batch_size, N - start)
+                content = member.read(n * H * W * C)
+                if len(content) < n * H * W * C:
+                    raise UserError(f"{self.path}: damaged, it ends within image {start + len(content) // (H * W * C)}")
+                pixels = np.frombuffer(bytearray(content), np.uint8).reshape(n, H, W, C)  # writable, as torch wants it
+                yield ImageBatch([str(i) for i in range(start, start + n)], self._fit(pixels))
+
+    def _fit(self, pixels: np.ndarray) -> np.ndarray:
+        """(B, H, W, C) uint8 -> (B, C, H, W) as the model expects."""
+        if (pixels.shape[3], *pixels.shape[1:3]) == self.image_shape:
+            return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+        images = (Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image) for image in pixels)
+        return np.stack([fit_image(image, self.image_shape) for image in images])
+
+
+class _Reading:
+    """An open zip file; what goes wrong with its content becomes a UserError."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __enter__(self) -> zipfile.ZipFile:
+        try:
+            self.archive = zipfile.ZipFile(self.path)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise UserError(f"{self.path}: damaged or not an .npz ({error})") from None
+        return self.archive
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        self.archive.close()
+        if isinstance(error, (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError)):
+            raise UserError(f"{self.path}: damaged ({' '.join(str(error).split())[:120]})") from None

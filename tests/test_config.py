@@ -1,0 +1,294 @@
+"""Where settings come from, how they are written, and that each is documented and read."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import logging
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from config import Config, build_config, load_config
+from utils import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+NAMES = [field.name for field in dataclasses.fields(Config)]
+CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.yml") if not path.name.startswith("wandb"))
+
+
+def write_yaml(folder: Path, text: str) -> str:
+    path = folder / "settings.yml"
+    path.write_text(text)
+    return str(path)
+
+
+# --- precedence
+
+
+def test_defaults_are_those_of_the_published_script():
+    config = load_config([])
+    assert (config.model_type, config.dataset, config.batch_size, config.seed) == ("fc_vlae", "fast_mnist", 512, 6000)
+    assert (config.init_lr, config.z_j_dim_list, config.n_clusters_j_list) == (5e-4, [5, 5], [25, 25])
+
+
+def test_yaml_wins_over_defaults_and_leaves_the_rest(tmp_path):
+    config = load_config(["--config_args_path", write_yaml(tmp_path, "batch_size: 7\n")])
+    assert (config.batch_size, config.eval_batch_size) == (7, 1000)
+
+
+@pytest.mark.parametrize("yaml_last", [False, True])
+def test_flags_win_over_yaml_in_any_order(tmp_path, yaml_last):
+    parts = [["--config_args_path", write_yaml(tmp_path, "batch_size: 7\nseed: 1\n")], ["--batch_size", "8"]]
+    config = load_config(sum(reversed(parts) if yaml_last else parts, []))
+    assert (config.batch_size, config.seed) == (8, 1)
+
+
+def test_a_sweep_wins_over_flags_and_yaml(tmp_path):
+    argv = ["--config_args_path", write_yaml(tmp_path, "batch_size: 7\nseed: 1\ninit_lr: 1\n"), "--batch_size", "8"]
+    config = load_config([*argv, "--seed", "2"], {"seed": 3})
+    assert (config.seed, config.batch_size, config.init_lr) == (3, 8, 1.0)
+
+
+# --- how values are written
+
+
+@pytest.mark.parametrize(
+    ("argv", "name", "value"),
+    [
+        (["--z_j_dim_list", "5", "6"], "z_j_dim_list", [5, 6]),
+        (["--z_j_dim_list", "[5, 6]"], "z_j_dim_list", [5, 6]),
+        (["--enc_rung_dims", "-1", "-1"], "enc_rung_dims", [-1, -1]),
+        (["--factors_label_list", "shape", "scale"], "factors_label_list", ["shape", "scale"]),
+        (["--fix_pi_p_c"], "fix_pi_p_c", True),
+        (["--fix_pi_p_c", "true"], "fix_pi_p_c", True),
+        (["--fix_pi_p_c", "false"], "fix_pi_p_c", False),
+        (["--do_vis_pi", "False"], "do_vis_pi", False),
+        (["--init_lr", "5e-4"], "init_lr", 5e-4),
+        (["--init_lr=5e-4"], "init_lr", 5e-4),
+        (["--user", "none"], "user", None),
+        (["--factors_variation_dict", "{shape: [0, 1], wall_hue: [3, 4]}"], "factors_variation_dict",
+         {"shape": [0, 1], "wall_hue": [3, 4]}),
+    ],
+)  # fmt: skip
+def test_flags(argv, name, value):
+    found = getattr(load_config(argv), name)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_a_list_of_lists_on_the_command_line_and_in_yaml(tmp_path):
+    model = "model_type: fc_per_facet_enc_shared_dec\n"
+    path = write_yaml(tmp_path, model + "encode_layer_dims: [[20, 30], [40]]\n")
+    assert load_config(["--config_args_path", path]).encode_layer_dims == [[20, 30], [40]]
+    config = load_config(["--config_args_path", path, "--encode_layer_dims", "[[8],", "[9, 10]]"])
+    assert config.encode_layer_dims == [[8], [9, 10]]
+
+
+def test_scientific_notation_in_yaml_is_a_number(tmp_path):
+    text = "init_lr: 5e-4\n"
+    assert yaml.safe_load(text) == {"init_lr": "5e-4"}  # YAML 1.1 wants 5.0e-4 and takes this for text
+    assert load_config(["--config_args_path", write_yaml(tmp_path, text)]).init_lr == 5e-4
+
+
+def test_nested_values_in_yaml(tmp_path):
+    text = "dataset: fast_3dshapes\nfactors_variation_dict:\n  wall_hue: [1, 2]\n  shape: [0, 3]\n"
+    config = load_config(["--config_args_path", write_yaml(tmp_path, text)])
+    assert config.factors_variation_dict == {"wall_hue": [1, 2], "shape": [0, 3]}
+
+
+@pytest.mark.parametrize("setting", ["seed: true", "init_lr: yes", "z_j_dim_list: [true, 5]"])
+def test_true_is_not_a_number(tmp_path, setting):
+    with pytest.raises(UserError, match=setting.split(":")[0] + r" = .*should be a number, not true or false"):
+        load_config(["--config_args_path", write_yaml(tmp_path, setting)])
+
+
+# --- grouped keys of a sweep
+
+
+@pytest.mark.parametrize(
+    ("sweep", "expected"),
+    [
+        ({"z_dim": 9}, {"z_j_dim_list": [9, 9]}),
+        ({"z_0_dim": 9}, {"z_j_dim_list": [9, 5]}),
+        ({"z_1_dim": 9, "z_0_dim": 8}, {"z_j_dim_list": [8, 9]}),
+        ({"n_clusters_1": 9}, {"n_clusters_j_list": [25, 9]}),
+        ({"hidden_dim": 64}, {"enc_backbone_dims": [64, 64], "enc_rung_dims": [-1, -1], "dec_backbone_dims": [64, 64],
+                              "dec_rung_dims": [64, 64]}),
+        ({"n_hidden": 2}, {"enc_backbone_n_hidden": [2, 2], "enc_rung_n_hidden": [-1, -1],
+                           "dec_backbone_n_hidden": [2, 2], "dec_rung_n_hidden": [2, 2]}),
+        ({"z_j_dim_list": [3, 4], "z_1_dim": 9}, {"z_j_dim_list": [3, 9]}),
+    ],
+)  # fmt: skip
+def test_grouped_sweep_keys(sweep, expected):
+    before, after = dataclasses.asdict(load_config([])), dataclasses.asdict(load_config([], sweep))
+    assert after == before | expected
+
+
+def test_grouped_sweep_keys_build_on_flags():
+    config = load_config(["--z_j_dim_list", "3", "4"], {"z_1_dim": 9})
+    assert config.z_j_dim_list == [3, 9]
+
+
+@pytest.mark.parametrize(
+    ("argv", "sweep", "words"),
+    [
+        ([], {"z_4_dim": 9}, "z_4_dim.*no facet 4"),
+        ([], {"z_dims": 9}, "sweep: unknown setting 'z_dims'"),
+        ([], {"z_dim": "many"}, "z_j_dim_list = .*many.*integer"),
+        (["--z_j_dim_list", "a", "b"], {"z_0_dim": 9}, "z_j_dim_list = .*'a'.*integer"),
+        (["--enc_rung_dims", "a", "b"], {"hidden_dim": 9}, "enc_rung_dims = .*'a'.*integer"),
+    ],
+)
+def test_bad_sweeps(argv, sweep, words):
+    with pytest.raises(UserError, match=words):
+        load_config(argv, sweep)
+
+
+# --- the published files
+
+
+def test_published_dead_keys_are_named_in_one_warning(tmp_path, caplog):
+    text = "config_args_path: ''\ndataset_on_gpu: true\nlr_decay: 0.9\nmin_lr: 1e-6\ndo_vis_cluster_means: true\n"
+    text += "do_vis_latent_code_traversal: true\nn_sample_generation_plots_per_facet: 1\nbatch_size: 7\n"
+    with caplog.at_level(logging.WARNING):
+        path = write_yaml(tmp_path, text)
+        config = load_config(["--config_args_path", path])
+    assert config.batch_size == 7
+    assert config.config_args_path == path
+    (record,) = caplog.records
+    for key in set(yaml.safe_load(text)) - {"config_args_path", "batch_size"}:
+        assert key in record.getMessage()
+
+
+def test_a_file_without_dead_keys_warns_of_nothing(tmp_path, caplog):
+    load_config(["--config_args_path", write_yaml(tmp_path, "config_args_path: ''\nseed: 1\n")])
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_our_configurations_load(path, caplog):
+    config = load_config(["--config_args_path", str(path)])
+    assert config.name == f"{path.stem}_seed{config.seed}"
+    assert not caplog.records
+
+
+def test_there_are_configurations():
+    assert {path.stem for path in CONFIGS} == {"digits", "mnist", "svhn", "3dshapes_1", "3dshapes_2"}
+
+
+# --- the dataclass
+
+
+def test_an_unknown_setting_suggests_the_nearest(tmp_path):
+    with pytest.raises(UserError, match="unknown setting '--bacth_size'; did you mean '--batch_size'"):
+        load_config(["--bacth_size", "7"])
+    with pytest.raises(UserError, match="settings.yml: unknown setting 'z_dim_list'; did you mean 'z_j_dim_list'"):
+        load_config(["--config_args_path", write_yaml(tmp_path, "z_dim_list: [5]\n")])
+
+
+def test_no_flag_is_abbreviated():
+    with pytest.raises(UserError, match="unknown setting '--batch'"):
+        load_config(["--batch", "7"])
+
+
+def test_settings_cannot_be_changed():
+    config = load_config([])
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.seed = 1
+
+
+def test_settings_survive_their_own_yaml():
+    config = load_config(["--config_args_path", str(ROOT / "configs" / "3dshapes_1.yml")])
+    assert build_config(yaml.safe_load(yaml.safe_dump(dataclasses.asdict(config)))) == config
+
+
+@pytest.mark.parametrize(
+    ("argv", "name"),
+    [
+        ([], "fast_mnist_seed6000"),
+        (["--dataset", "digits", "--seed", "1"], "digits_seed1"),
+        (["--config_args_path", str(ROOT / "configs" / "mnist.yml")], "mnist_seed3"),
+        (["--config_args_path", str(ROOT / "configs" / "mnist.yml"), "--run_name", "mine"], "mine"),
+    ],
+)
+def test_run_names(argv, name):
+    assert load_config(argv).name == name
+
+
+def test_n_epochs_is_the_sum_of_the_progressive_steps():
+    steps = ["--n_epochs_per_progressive_step", "3", "4", "--n_epochs", "9"]
+    assert load_config(steps).n_epochs == 7
+    assert load_config([*steps, "--do_progressive_training", "false"]).n_epochs == 9
+
+
+def test_which_facets_keep_uniform_weights():
+    assert [load_config(["--fix_pi_p_c"]).is_pi_fixed(j) for j in range(2)] == [True, True]
+    frozen = load_config(["--fix_pi_p_c", "--facet_to_fix_pi_p_c", "facet_1"])
+    assert [frozen.is_pi_fixed(j) for j in range(2)] == [False, True]
+    assert not load_config(["--facet_to_fix_pi_p_c", "facet_1"]).is_pi_fixed(1)
+
+
+# --- every setting is documented and read
+
+
+def test_every_setting_is_in_the_help_with_its_docstring(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        load_config(["--help"])
+    assert stopped.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for name, info in Config.__pydantic_fields__.items():
+        assert f"--{name} " in shown
+        assert info.description, f"{name} has no docstring"
+        assert " ".join(info.description.split()) in shown, name
+
+
+def is_config(node: ast.expr) -> bool:
+    """Whether an expression is a Config: a name or an attribute `config`."""
+    return (isinstance(node, ast.Name) and node.id == "config") or (
+        isinstance(node, ast.Attribute) and node.attr == "config"
+    )
+
+
+def name_pattern(node: ast.expr) -> str:
+    """The names that the second argument of getattr may be, as a regular expression; nothing where it is a variable."""
+    if isinstance(node, ast.Constant):
+        return re.escape(str(node.value))
+    if isinstance(node, ast.JoinedStr):
+        return "".join(re.escape(part.value) if isinstance(part, ast.Constant) else r"\w+" for part in node.values)
+    return "(?!)"
+
+
+def read_patterns(source: str) -> set[str]:
+    """What a source reads of a Config: patterns of `config.<name>`, `self.config.<name>` and getattr(config, ...)."""
+    tree = ast.parse(source)
+    patterns = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and is_config(node.value):
+            patterns.add(re.escape(node.attr))
+        is_getattr = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr"
+        if is_getattr and is_config(node.args[0]):
+            patterns.add(name_pattern(node.args[1]))
+    return patterns
+
+
+def test_the_reader_of_sources_finds_reads_only():
+    source = "config.a\nself.config.b\nconfig.c = 1\nother.d\ngetattr(config, f'{part}_dims')\ngetattr(config, 'e')\n"
+    patterns = read_patterns(source)
+    read = {name for name in ("a", "b", "c", "d", "e", "x_dims") if any(re.fullmatch(p, name) for p in patterns)}
+    assert read == {"a", "b", "e", "x_dims"}
+
+
+def test_every_setting_is_read_somewhere():
+    """Checks of config.py do not count as reading; its properties, which others read, do."""
+    patterns = set()
+    for path in ROOT.glob("*.py"):
+        source = path.read_text()
+        if path.name == "config.py":
+            (body,) = [node for node in ast.parse(source).body if getattr(node, "name", "") == "Config"]
+            source = re.sub(r"\bself\.", "config.", ast.unparse(body))
+        patterns |= read_patterns(source)
+    unread = [name for name in NAMES if not any(re.fullmatch(pattern, name) for pattern in patterns)]
+    assert not unread

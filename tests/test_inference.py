@@ -1,0 +1,123 @@
+"""Predictions, ranking, swapping, composing and sampling: for any J, without changing the model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import ReferenceCase
+
+import inference
+from inference import Predictions, RankedCluster, full_weights
+
+
+@pytest.fixture(scope="module")
+def three() -> ReferenceCase:
+    return ReferenceCase("fc_vlae_j3_full")
+
+
+def images(case: ReferenceCase, n: int = 40) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (n, *case.spec.image_shape), dtype=np.uint8))
+
+
+def toy_predictions(clusters: list[int], confidences: list[float]) -> Predictions:
+    return Predictions([], [], np.array(clusters)[:, None], np.array(confidences)[:, None], {})
+
+
+def test_predict_is_the_models_evaluation(case):
+    model, x, weights = case.model(), images(case), full_weights(case.config.J_n_mixtures)
+    whole = inference.predict(model, x, weights, 40)
+    with torch.no_grad():
+        output = model(x / 255, weights, sample=False)
+    for j in range(case.config.J_n_mixtures):
+        np.testing.assert_array_equal(whole.means[j], output.z[j])
+        np.testing.assert_array_equal(whole.responsibilities[j], output.terms.q_c_x[j])
+        np.testing.assert_array_equal(whole.clusters[:, j], whole.responsibilities[j].argmax(1))
+        np.testing.assert_array_equal(whole.confidences[:, j], whole.responsibilities[j].max(1))
+    assert whole.terms["loss"] == pytest.approx(float(output.terms.loss), rel=1e-5)
+    batched = inference.predict(model, x, weights, 7)
+    np.testing.assert_allclose(batched.means[0], whole.means[0], rtol=1e-3, atol=1e-5)
+    assert batched.terms["loss"] == pytest.approx(whole.terms["loss"], rel=1e-4)
+
+
+def test_without_terms_the_predictions_are_the_same(case):
+    model, x, weights = case.model(), images(case), full_weights(case.config.J_n_mixtures)
+    full, short = (inference.predict(model, x, weights, 16, with_terms=terms) for terms in (True, False))
+    assert short.terms == {}
+    for one, other in zip([*full.means, *full.responsibilities], [*short.means, *short.responsibilities], strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(full.clusters, short.clusters)
+
+
+def test_nothing_changes_and_no_graph_is_built(case):
+    model, x, weights = case.model().train(), images(case), full_weights(case.config.J_n_mixtures)
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    random_state = torch.get_rng_state()
+    means = inference.predict(model, x, weights, 16).means
+    inference.reconstruct(model, means, weights)
+    inference.sample_cluster_images(model, 0, 2, 1.0, weights, seed=0)
+    inference.compose(model, (0, [0, 1]), (1, [0]), weights)
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_ranking_by_hand():
+    ranked = inference.rank_clusters(toy_predictions([4, 1, 4, 1, 7], [0.5, 0.9, 0.7, 0.8, 0.6]), 0)
+    assert [cluster.cluster for cluster in ranked] == [1, 4, 7]  # means .85, .6, .6
+    assert [list(cluster.members) for cluster in ranked] == [[1, 3], [2, 0], [4]]
+    assert [cluster.confidence for cluster in ranked] == pytest.approx([0.85, 0.6, 0.6])
+
+
+def test_pairs_of_members():
+    a, b = RankedCluster(0, np.array([5, 3, 8, 1, 2]), 1.0), RankedCluster(1, np.array([7, 9]), 1.0)
+    assert [list(side) for side in inference.pair_members(a, b, 10)] == [[5, 3], [7, 9]]
+    assert [list(side) for side in inference.pair_members(a, b, 1)] == [[5], [7]]
+    assert [list(side) for side in inference.pair_members(a, a, 10)] == [[5, 8], [3, 1]]
+    lonely = RankedCluster(2, np.array([4]), 1.0)
+    assert [list(side) for side in inference.pair_members(lonely, lonely, 10)] == [[], []]
+
+
+@pytest.mark.parametrize("j", [0, 1, 2])
+def test_swapping_exchanges_one_facet_and_twice_is_nothing(three, j):
+    means = inference.predict(three.model(), images(three), full_weights(3), 40).means
+    first, second = [m[:5] for m in means], [m[5:10] for m in means]
+    one, other = inference.swap_facet(first, second, j)
+    for i in range(3):
+        np.testing.assert_array_equal(one[i], (second if i == j else first)[i])
+        np.testing.assert_array_equal(other[i], (first if i == j else second)[i])
+    for side, original in zip(inference.swap_facet(one, other, j), (first, second), strict=True):
+        for z, z_original in zip(side, original, strict=True):
+            np.testing.assert_array_equal(z, z_original)
+
+
+def test_compositions_are_the_decoded_means(three):
+    model, weights = three.model(), full_weights(3)
+    cells = inference.compose(model, (2, [1, 0]), (0, [3, 2, 1]), weights)
+    assert cells.shape == (2, 3, *three.spec.image_shape)
+    rest = model.prior[1].mean[model.prior[1].pi.argmax()]
+    for r, k in enumerate([1, 0]):
+        for q, c in enumerate([3, 2, 1]):
+            z = [z[None].detach() for z in (model.prior[0].mean[c], rest, model.prior[2].mean[k])]
+            np.testing.assert_allclose(cells[r, q], inference.decode(model, z, weights)[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["fc_vlae_j2_diag", "fc_vlae_j3_full"])
+def test_temperature_scales_the_standard_deviation(name):
+    prior = ReferenceCase(name).model().prior[0]
+    c = torch.zeros(20_000, dtype=torch.long)
+    eps = torch.randn(len(c), prior.mean.shape[1], generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        sigma = prior.components().stddev[0]
+        for temperature in (0.0, 0.3, 1.0):
+            z = prior.sample(c, eps, temperature)
+            torch.testing.assert_close(z.std(0), temperature * sigma, rtol=0.03, atol=1e-6)
+
+
+def test_samples_follow_their_seed(three):
+    model, weights = three.model(), full_weights(3)
+    one, again, other = (inference.sample_cluster_images(model, 1, 3, 0.5, weights, seed) for seed in (1, 1, 2))
+    assert one.shape == (three.config.n_clusters_j_list[1], 3, *three.spec.image_shape)
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).any()

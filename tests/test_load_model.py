@@ -1,0 +1,189 @@
+"""Saved models load bit-equal in either layout, and nothing but tensors and settings is ever unpickled."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import pickle
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ReferenceCase
+
+import load_model
+from config import Config
+from inference import full_weights, predict
+from load_model import export_published, load_model_from_save_dict, save_model, to_published
+from mfcvae import MFCVAE
+from utils import UserError
+
+
+def with_data_set(case: ReferenceCase) -> tuple[MFCVAE, Config]:
+    """The case's model, its settings naming a data set of that image shape."""
+    data_set = "fast_3dshapes" if case.spec.image_shape[0] == 3 else "fast_mnist"
+    return case.model(), dataclasses.replace(case.config, dataset=data_set)
+
+
+def images(case: ReferenceCase) -> torch.Tensor:
+    shape = (32, *case.spec.image_shape)
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+
+
+def assert_same_predictions(a: MFCVAE, b: MFCVAE, x: torch.Tensor, J: int) -> None:
+    first, second = (predict(model, x, full_weights(J), 16) for model in (a, b))
+    for one, other in zip(first.means + first.responsibilities, second.means + second.responsibilities, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert first.terms == second.terms
+
+
+def test_both_layouts_give_bit_equal_predictions(case, tmp_path):
+    model, config = with_data_set(case)
+    save_model(model, config, tmp_path / "ours.pt")
+    export_published(model, config, tmp_path / "published.pt")
+    ours, config_1 = load_model_from_save_dict(tmp_path / "ours.pt")
+    theirs, config_2 = load_model_from_save_dict(tmp_path / "published.pt")
+    assert config_1 == config
+    assert not ours.training
+    assert not theirs.training
+    assert_same_predictions(ours, theirs, images(case), config.J_n_mixtures)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, ours.state_dict()[name])
+        assert torch.equal(tensor, theirs.state_dict()[name])
+    of_the_machine = {name: getattr(Config(), name) for name in load_model.OF_THE_MACHINE}
+    assert config_2 == dataclasses.replace(config_2, **of_the_machine)
+    for field in dataclasses.fields(Config):
+        is_unused = config.model_type.endswith("vlae") and field.name in ("encode_layer_dims", "decode_layer_dims")
+        if not is_unused:
+            assert getattr(config_2, field.name) == getattr(config, field.name)
+
+
+def test_published_weights_come_back_unchanged(case, tmp_path):
+    """Published names, shapes and values -> our model -> the same again."""
+    _, config = with_data_set(case)
+    weights = case.published_weights()
+    extras = {"device": "cuda:3", "in_dim": 784, "lr_decay": 0.9, "likelihood_model": "Gaussian", "user": None}
+    settings = dataclasses.asdict(config) | extras | {"config_args_path": "", "wandb_mode": "something"}
+    if config.model_type == "fc_vlae":
+        settings["encode_layer_dims"] = [[32, "branch"], [48, "branch"]]
+    torch.save({"state_dict": weights, "args": argparse.Namespace(**settings)}, tmp_path / "published.pt")
+    model, loaded = load_model_from_save_dict(tmp_path / "published.pt")
+    assert loaded.device == "auto"
+    again = to_published(model.state_dict(), loaded)
+    assert again.keys() == weights.keys() == case.shapes.keys()
+    for name, tensor in weights.items():
+        assert list(again[name].shape) == case.shapes[name]
+        assert torch.equal(again[name], tensor)
+
+
+def test_loading_leaves_the_random_state(tmp_path):
+    model, config = with_data_set(ReferenceCase("fc_vlae_j2_diag"))
+    save_model(model, config, tmp_path / "m.pt")
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    load_model_from_save_dict(tmp_path / "m.pt")
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+    np.testing.assert_array_equal(np.random.get_state()[1], before[2])
+
+
+class Malicious:
+    """Runs a command when unpickled by an unrestricted reader."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def fc_content() -> dict:
+    model, config = with_data_set(ReferenceCase("fc_shared_j2_static"))
+    return {"state_dict": model.state_dict(), "config": dataclasses.asdict(config)}
+
+
+def changed(**changes: torch.Tensor | None) -> dict:
+    """Our layout with one parameter replaced, or removed where None."""
+    content = fc_content()
+    state_dict = content["state_dict"] | {name.replace("__", "."): value for name, value in changes.items()}
+    return content | {"state_dict": {name: value for name, value in state_dict.items() if value is not None}}
+
+
+BAD_FILES = {
+    "no dictionary": (lambda: [1, 2], "not a model"),
+    "other keys": (lambda: {"weights": {}}, "not a model"),
+    "a checkpoint of a run": (lambda: {"epoch": 3, "model": {}, "optimizer": {}}, "for resuming"),
+    "settings of another kind": (lambda: fc_content() | {"config": [1]}, "not a dictionary"),
+    "unknown setting": (lambda: fc_content() | {"config": {"bacth_size": 3}}, "did you mean 'batch_size'"),
+    "args of another kind": (lambda: {"state_dict": {}, "args": {}}, "not an argparse.Namespace"),
+    "another model": (lambda: fc_content() | {"config": {}}, "parameter"),
+    "a missing parameter": (lambda: changed(prior__0__mean=None), "prior.0.mean is missing"),
+    "a parameter too many": (lambda: changed(extra=torch.ones(1)), "extra does not belong"),
+    "another shape": (lambda: changed(prior__0__mean=torch.ones(2, 3)), r"prior.0.mean has shape \(2, 3\)"),
+    "no tensor": (lambda: changed(prior__0__mean=3), "prior.0.mean has int"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_content_that_does_not_fit_is_one_clear_error(name, tmp_path):
+    content, message = BAD_FILES[name]
+    path = tmp_path / "bad.pt"
+    torch.save(content(), path)
+    with pytest.raises(UserError, match=message) as error:
+        load_model_from_save_dict(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "text", "cut", "folder"])
+def test_files_that_are_no_checkpoint(damage, tmp_path):
+    path = tmp_path / "bad.pt"
+    torch.save(fc_content(), path)
+    whole = path.read_bytes()
+    path.unlink()
+    if damage == "folder":
+        path.mkdir()
+    elif damage != "missing":
+        path.write_bytes({"empty": b"", "text": b"hello", "cut": whole[: len(whole) // 2]}[damage])
+    with pytest.raises(UserError, match="no such file|damaged") as error:
+        load_model_from_save_dict(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("is_plain_pickle", [False, True])
+def test_a_malicious_file_is_refused_and_runs_nothing(is_plain_pickle, tmp_path):
+    path, trace = tmp_path / "bad.pt", tmp_path / "it_ran"
+    content = fc_content() | {"extra": Malicious(trace)}
+    if is_plain_pickle:
+        path.write_bytes(pickle.dumps({"extra": Malicious(trace)}, protocol=2))
+    else:
+        torch.save(content, path)
+    with pytest.raises(UserError, match="could run code|damaged") as error:
+        load_model_from_save_dict(path)
+    assert str(path) in str(error.value)
+    assert not trace.exists()
+    if not is_plain_pickle:
+        assert "refused" in str(error.value)
+
+
+def test_unknown_device(tmp_path):
+    model, config = with_data_set(ReferenceCase("fc_shared_j2_static"))
+    save_model(model, config, tmp_path / "m.pt")
+    with pytest.raises(UserError, match="device"):
+        load_model_from_save_dict(tmp_path / "m.pt", "abacus")
+
+
+def test_main_exports(tmp_path, capsys):
+    model, config = with_data_set(ReferenceCase("fc_vlae_j3_full"))
+    save_model(model, config, tmp_path / "m.pt")
+    out = tmp_path / "new" / "published.pt"
+    assert load_model.main(["--model_path", str(tmp_path / "m.pt"), "--export_published", str(out)]) == 0
+    assert f"wrote {out}" in capsys.readouterr().out
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        content = torch.load(out, weights_only=True)
+    assert content["state_dict"].keys() == ReferenceCase("fc_vlae_j3_full").shapes.keys()
+    assert "run_name" not in vars(content["args"])
+    assert content["args"].device == "cpu"

@@ -1,0 +1,76 @@
+"""Cluster scores against published numbers and hand-worked label vectors."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from conftest import FIXTURES
+from metrics import cluster_scores, confusion_matrix, contingency, facet_nmi, summarise
+
+#                  cluster 0: classes 0 0 1;  cluster 1: 1 1;  cluster 2: 1
+Y_TRUE = np.array([0, 0, 1, 1, 1, 1])
+Y_PRED = np.array([0, 0, 0, 1, 1, 2])
+
+
+def test_scores_equal_the_published_ones():
+    case = json.loads((FIXTURES / "cluster_metrics.json").read_text())
+    y_true, y_pred = np.array(case["y_true"]), np.array(case["y_pred"])
+    scores = cluster_scores(y_true, y_pred)
+    assert scores.accuracy == case["accuracy"]
+    assert scores.weighted_accuracy == pytest.approx(case["weighted_accuracy"], rel=1e-14)
+    np.testing.assert_array_equal(confusion_matrix(y_true, y_pred), case["confusion_matrix"])
+
+
+def test_hand_worked_scores():
+    scores = cluster_scores(Y_TRUE, Y_PRED)
+    assert scores.accuracy == pytest.approx(5 / 6)
+    assert scores.weighted_accuracy == pytest.approx((2 / 2 + 3 / 4) / 2)
+    assert scores.hungarian_accuracy == pytest.approx(4 / 6)  # 0 -> 0 (2 right), 1 -> 1 (2 right)
+    np.testing.assert_array_equal(confusion_matrix(Y_TRUE, Y_PRED), [[2, 1], [0, 3]])
+
+
+def test_a_perfect_clustering_scores_one_whatever_its_numbers():
+    scores = cluster_scores(Y_TRUE, 7 - 3 * Y_TRUE)
+    assert scores == pytest.approx((1.0,) * 5)
+
+
+def test_a_clustering_that_knows_nothing_scores_zero_information():
+    scores = cluster_scores(np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1]))
+    assert scores.nmi == pytest.approx(0, abs=1e-12)
+    assert scores.accuracy == 0.5
+    assert scores.ari < 0.01
+
+
+def test_empty_clusters_and_missing_classes_do_no_harm():
+    scores = cluster_scores(np.array([0, 2, 2]), np.array([1, 4, 4]))
+    assert scores == pytest.approx((1.0,) * 5)
+    assert contingency(np.array([0, 2]), np.array([1, 4]), n_classes=5).shape == (5, 5)
+
+
+def test_vectors_of_different_length_are_refused():
+    with pytest.raises(ValueError, match="one length"):
+        cluster_scores(np.zeros(3, int), np.zeros(2, int))
+
+
+def test_facet_nmi_is_one_for_equal_and_zero_for_independent_facets():
+    equal, other = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
+    nmi = facet_nmi(np.stack([equal, 1 - equal, other], axis=1))
+    assert nmi == pytest.approx({"facet_nmi_0_1": 1.0, "facet_nmi_0_2": 0.0, "facet_nmi_1_2": 0.0}, abs=1e-12)
+
+
+def test_summary_names_the_best_label_of_a_facet_and_the_best_facet_of_a_label():
+    shape, hue = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
+    numbers = summarise(np.stack([shape, hue], axis=1), {"shape": shape, "hue": hue}, [3, 2], weighted=True)
+    assert numbers["facet_0_acc_max"] == numbers["label_hue_acc_max"] == 1.0
+    assert numbers["facet_0_label_hue_accuracy"] == 0.5
+    assert numbers["facet_acc_sum"] == 2.0
+    assert numbers["n_clusters_present_0"] == 2
+    assert {"facet_weighted_acc_max", "label_shape_weighted_acc_max", "label_weighted_acc_mean"} <= numbers.keys()
+
+
+def test_summary_without_labels_keeps_what_needs_none():
+    numbers = summarise(np.array([[0, 1], [1, 1]]), {}, [4, 4], weighted=False)
+    assert set(numbers) == {"n_clusters_present_0", "n_clusters_present_1", "facet_nmi_0_1"}

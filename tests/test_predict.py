@@ -1,0 +1,237 @@
+"""New images get the clusters that the evaluation gives them, whatever file they come in; bad ones are named."""
+
+from __future__ import annotations
+
+import csv
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_eval_scripts import tiny_model
+
+import image_files
+import predict
+from datasets import load_dataset
+from image_files import fit_image, open_images
+from inference import full_weights
+from inference import predict as predict_split
+from load_model import load_model_from_save_dict
+from utils import UserError
+
+
+@pytest.fixture(scope="module")
+def model_path(tmp_path_factory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("model"), 2)
+
+
+@pytest.fixture(scope="module")
+def test_images(model_path) -> np.ndarray:
+    """(360, 8, 8) uint8: the digits' test split."""
+    config = load_model_from_save_dict(model_path)[1]
+    return load_dataset(config, torch.device("cpu")).test.images[:, 0].numpy()
+
+
+def run_predict(model_path: Path, output: Path, *images: Path, flags: tuple[str, ...] = ()) -> int:
+    words = ["--model_path", str(model_path), "--output", str(output), "--images", *map(str, images), *flags]
+    return predict.main(words)
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def clusters(path: Path) -> np.ndarray:
+    return np.array([[int(row["facet_0_cluster"]), int(row["facet_1_cluster"])] for row in read(path)])
+
+
+def test_png_and_npz_give_the_clusters_of_the_split(model_path, test_images, tmp_path):
+    model, config = load_model_from_save_dict(model_path)
+    split = torch.from_numpy(test_images)[:, None]
+    expected = predict_split(model, split, full_weights(2), config.eval_batch_size)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i, image in enumerate(test_images):
+        Image.fromarray(image).save(folder / f"{i:05d}.png")
+    np.savez(tmp_path / "plain.npz", images=test_images)
+    np.savez_compressed(tmp_path / "packed.npz", other=np.ones(3), images=test_images[..., None])
+    for source in (folder, tmp_path / "plain.npz", tmp_path / "packed.npz"):
+        output = tmp_path / "out" / f"{source.stem}.csv"
+        assert run_predict(model_path, output, source, flags=("--batch_size", "100")) == 0
+        np.testing.assert_array_equal(clusters(output), expected.clusters)
+        confidence = [float(row["facet_1_confidence"]) for row in read(output)]
+        np.testing.assert_allclose(confidence, expected.confidences[:, 1], rtol=1e-4)
+    assert [row["image"] for row in read(tmp_path / "out" / "plain.csv")] == [str(i) for i in range(360)]
+    assert read(tmp_path / "out" / "images.csv")[7]["image"] == str(folder / "00007.png")
+
+
+def test_means_and_responsibilities_if_asked(model_path, test_images, tmp_path):
+    model, _ = load_model_from_save_dict(model_path)
+    np.savez(tmp_path / "i.npz", images=test_images[:20])
+    flags = ("--with_means", "--with_responsibilities")
+    assert run_predict(model_path, tmp_path / "o.csv", tmp_path / "i.npz", flags=flags) == 0
+    expected = predict_split(model, torch.from_numpy(test_images[:20, None]), full_weights(2), 20)
+    rows = read(tmp_path / "o.csv")
+    for j in range(2):
+        for part, values in (("mean", expected.means[j]), ("responsibility", expected.responsibilities[j])):
+            found = [[float(row[f"facet_{j}_{part}_{d}"]) for d in range(values.shape[1])] for row in rows]
+            np.testing.assert_allclose(found, values, rtol=1e-5, atol=1e-30)
+    assert run_predict(model_path, tmp_path / "short.csv", tmp_path / "i.npz") == 0
+    assert list(read(tmp_path / "short.csv")[0]) == ["image"] + [
+        f"facet_{j}_{what}" for j in range(2) for what in ("cluster", "confidence")
+    ]
+
+
+def test_unreadable_images_are_listed_and_skipped(model_path, test_images, tmp_path, caplog):
+    folder = tmp_path / "images"
+    (folder / "deeper").mkdir(parents=True)
+    Image.fromarray(test_images[0]).save(folder / "a.png")
+    (folder / "b.png").write_bytes(b"no image")
+    whole = (folder / "a.png").read_bytes()
+    (folder / "c.png").write_bytes(whole[: len(whole) // 2])
+    Image.fromarray(test_images[1]).save(folder / "deeper" / "d.png")
+    (folder / "notes.txt").write_text("not looked at")
+    caplog.set_level("INFO")
+    assert run_predict(model_path, tmp_path / "o.csv", folder) == 1
+    assert [Path(row["image"]).name for row in read(tmp_path / "o.csv")] == ["a.png", "d.png"]
+    assert f"cannot read {folder / 'b.png'}" in caplog.text
+    assert f"cannot read {folder / 'c.png'}" in caplog.text
+    assert "2 could not be read" in caplog.text
+    assert run_predict(model_path, tmp_path / "none.csv", folder / "b.png") == 1
+    assert read(tmp_path / "none.csv") == []
+
+
+def test_images_of_any_mode_and_size_are_fitted_and_said_so(model_path, tmp_path, caplog):
+    caplog.set_level("INFO")
+    base = Image.fromarray(np.random.default_rng(0).integers(0, 256, (33, 20), dtype=np.uint8))
+    for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"):
+        image = Image.fromarray(np.asarray(base).astype(np.uint16) << 8) if mode == "I;16" else base.convert(mode)
+        image.save(tmp_path / f"{mode.replace(';', '')}.tif")
+    assert run_predict(model_path, tmp_path / "o.csv", *sorted(tmp_path.glob("*.tif"))) == 0
+    assert len(read(tmp_path / "o.csv")) == 8
+    assert "grey, 8 x 8 pixels" in caplog.text
+    np.savez(tmp_path / "colour.npz", images=np.zeros((3, 16, 24, 3), np.uint8))
+    assert run_predict(model_path, tmp_path / "c.csv", tmp_path / "colour.npz") == 0
+    assert "RGB, 24 x 16 pixels" in caplog.text
+    assert "converted and resized to grey, 8 x 8 pixels" in caplog.text
+
+
+def test_fitting_pixels():
+    rng = np.random.default_rng(0)
+    colour = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    blocks = colour.reshape(32, 2, 32, 2, 3).astype(int).sum((1, 3))
+    halved = fit_image(Image.fromarray(colour), (3, 32, 32))  # as the 3DShapes data set is halved
+    np.testing.assert_array_equal(halved, ((blocks + 2) >> 2).transpose(2, 0, 1))
+    same = fit_image(Image.fromarray(colour), (3, 64, 64))
+    np.testing.assert_array_equal(same, colour.transpose(2, 0, 1))
+    deep = np.array([[0, 257 * 77], [65535, 256]], np.uint16)
+    np.testing.assert_array_equal(fit_image(Image.fromarray(deep), (1, 2, 2)), [[[0, 77], [255, 1]]])
+    grey = fit_image(Image.fromarray(np.full((5, 7), 9, np.uint8)), (3, 4, 6))
+    np.testing.assert_array_equal(grey, np.full((3, 4, 6), 9))
+    with pytest.raises(ValueError, match="no known range"):
+        fit_image(Image.fromarray(np.ones((2, 2), np.float32)), (1, 2, 2))
+
+
+def test_an_npz_is_read_batch_by_batch(test_images, tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "i.npz", images=test_images)
+    monkeypatch.setattr(np, "load", lambda *_: pytest.fail("read whole"))
+    source = open_images([str(tmp_path / "i.npz")], (1, 8, 8))
+    assert len(source) == 360
+    batches = list(source.batches(100))
+    assert [len(batch.names) for batch in batches] == [100, 100, 100, 60]
+    np.testing.assert_array_equal(np.concatenate([batch.images for batch in batches])[:, 0], test_images)
+
+
+def test_random_state_stays_and_the_old_table_too(model_path, test_images, tmp_path):
+    np.savez(tmp_path / "i.npz", images=test_images)
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    run_predict(model_path, tmp_path / "o.csv", tmp_path / "i.npz")
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+    np.testing.assert_array_equal(np.random.get_state()[1], before[2])
+    old = (tmp_path / "o.csv").read_bytes()
+    with pytest.raises(UserError, match="damaged"):
+        run_predict(model_path, tmp_path / "o.csv", damaged_npz(tmp_path), flags=("--batch_size", "500"))
+    assert (tmp_path / "o.csv").read_bytes() == old
+    assert not [path for path in tmp_path.iterdir() if path.suffix == ".tmp"]
+
+
+def damaged_npz(folder: Path) -> Path:
+    """A whole zip file whose array has a flipped byte: found only while reading on."""
+    np.savez(folder / "damaged.npz", images=np.full((50_000, 8, 8), 7, np.uint8))
+    content = bytearray((folder / "damaged.npz").read_bytes())
+    content[len(content) // 2] ^= 255
+    (folder / "damaged.npz").write_bytes(content)
+    return folder / "damaged.npz"
+
+
+def npz(**arrays: np.ndarray):
+    def write(folder: Path) -> list[Path]:
+        np.savez(folder / "i.npz", **arrays)
+        return [folder / "i.npz"]
+
+    return write
+
+
+def file(name: str, content: bytes):
+    def write(folder: Path) -> list[Path]:
+        (folder / name).write_bytes(content)
+        return [folder / name]
+
+    return write
+
+
+def empty_folder(folder: Path) -> list[Path]:
+    (folder / "empty").mkdir()
+    return [folder / "empty"]
+
+
+BAD_IMAGES = {
+    "nothing there": (lambda folder: [folder / "nothing"], "no such file or folder"),
+    "no npz there": (lambda folder: [folder / "nothing.npz"], "no such file"),
+    "empty folder": (empty_folder, "no images in this folder"),
+    "no array of that name": (npz(pictures=np.zeros((2, 8, 8), np.uint8)), "no array 'images' .but pictures"),
+    "floats": (npz(images=np.zeros((2, 8, 8))), "float64; it must be"),
+    "objects": (npz(images=np.array([None, 1])), "object; it must be"),
+    "flat": (npz(images=np.zeros((2, 64), np.uint8)), r"\(2, 64\) uint8; it must be"),
+    "channels first": (npz(images=np.zeros((2, 3, 8, 8), np.uint8)), r"\(2, 3, 8, 8\) uint8; it must be"),
+    "no images": (npz(images=np.zeros((0, 8, 8), np.uint8)), "there are no images"),
+    "Fortran order": (npz(images=np.asfortranarray(np.zeros((5, 8, 8), np.uint8))), "ascontiguousarray"),
+    "no zip": (file("i.npz", b"hello"), "damaged or not an .npz"),
+    "empty file": (file("i.npz", b""), "damaged or not an .npz"),
+    "npz and folder": (lambda folder: [folder / "a.npz", folder], "one .npz alone"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_IMAGES)
+def test_bad_images_are_one_line_each(name, model_path, tmp_path):
+    write, message = BAD_IMAGES[name]
+    with pytest.raises(UserError, match=message) as error:
+        run_predict(model_path, tmp_path / "o.csv", *write(tmp_path))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "o.csv").exists()
+
+
+def test_other_bad_input(model_path, test_images, tmp_path):
+    np.savez(tmp_path / "i.npz", images=test_images)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="no such file"):
+        run_predict(tmp_path / "nothing.pt", tmp_path / "o.csv", tmp_path / "i.npz")
+    with pytest.raises(UserError, match="damaged"):
+        run_predict(tmp_path / "file", tmp_path / "o.csv", tmp_path / "i.npz")
+    with pytest.raises(UserError, match="cannot create the folder"):
+        run_predict(model_path, tmp_path / "file" / "o.csv", tmp_path / "i.npz")
+    with pytest.raises(UserError, match="cannot write"):
+        run_predict(model_path, tmp_path, tmp_path / "i.npz")
+    with pytest.raises(UserError, match="did you mean '--with_means'"):
+        run_predict(model_path, tmp_path / "o.csv", tmp_path / "i.npz", flags=("--with_mean",))
+
+
+def test_formats_of_numpy_that_are_not_known(tmp_path, monkeypatch):
+    np.savez(tmp_path / "i.npz", images=np.zeros((2, 8, 8), np.uint8))
+    monkeypatch.setattr(image_files.np.lib.format, "read_magic", lambda _: (9, 0))
+    with pytest.raises(UserError, match="not known"):
+        open_images([str(tmp_path / "i.npz")], (1, 8, 8))

@@ -1,0 +1,55 @@
+"""The schedule against the published coefficients, exactly."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from config import build_config
+from conftest import FIXTURES, ReferenceCase
+from progressive import progressive_coefficients, progressive_step
+
+SCHEDULES = json.loads((FIXTURES / "schedules.json").read_text())
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_coefficients_equal_the_published_ones(name):
+    schedule = SCHEDULES[name]
+    config = build_config({key: schedule[key] for key in ("n_epochs_per_progressive_step", "n_batches_fade_in")})
+    assert len(schedule["rows"]) > 10
+    for row in schedule["rows"]:
+        n_batches = schedule["n_train_batches_per_epoch"]
+        actual = progressive_coefficients(config, row["epoch"], row["batch"], n_batches)
+        for field, values in actual._asdict().items():
+            assert list(values) == row[field], (row["epoch"], row["batch"], field)
+
+
+def test_pretraining_weights_and_three_facets_equal_the_published_ones(case: ReferenceCase):
+    for epoch in case.epochs():
+        if f"epoch{epoch}/batch7_alpha_dec" not in case.arrays:
+            assert not case.config.do_progressive_training
+            continue
+        actual = progressive_coefficients(case.config, epoch, 7, case.n_batches)
+        for field, key in (("alpha_dec", "alpha_dec"), ("gamma_kl_z", "gamma_z"), ("gamma_kl_c", "gamma_c")):
+            expected = case.arrays[f"epoch{epoch}/batch7_{key}"]
+            np.testing.assert_allclose(getattr(actual, field), expected, rtol=1e-7)
+
+
+def test_without_progressive_training_every_weight_is_one():
+    config = build_config({"do_progressive_training": False})
+    assert progressive_coefficients(config, 0, 0, 10) == ((1.0, 1.0),) * 4
+
+
+def test_no_fade_in_adds_a_facet_at_once():
+    config = build_config({"n_epochs_per_progressive_step": [2, 2], "n_batches_fade_in": 0})
+    assert progressive_coefficients(config, 1, 9, 10).alpha_dec == (0.0, 1.0)
+    assert progressive_coefficients(config, 2, 0, 10).alpha_dec == (1.0, 1.0)
+
+
+def test_each_epoch_belongs_to_its_step():
+    settings = {"J_n_mixtures": 3, "z_j_dim_list": [2] * 3, "n_clusters_j_list": [3] * 3, "model_type": "fc_shared"}
+    config = build_config(settings | {"n_epochs_per_progressive_step": [2, 3, 1]})
+    steps = [progressive_step(config, epoch) for epoch in range(7)]
+    assert steps == [(0, 0), (0, 0), (1, 2), (1, 2), (1, 2), (2, 5), (2, 5)]

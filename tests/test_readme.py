@@ -1,0 +1,72 @@
+"""What the README promises exists: files, scripts, flags, commands; and the configurations and scripts hold together."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from config import Config
+
+HERE = Path(__file__).resolve().parent.parent
+README = (HERE / "README.md").read_text()
+OTHER_FLAGS = {
+    "--model_path", "--temperature", "--swapped_facet", "--first_n_clusters_swapped_1", "--first_n_clusters_swapped_2",
+    "--split", "--images", "--output", "--with_means", "--with_responsibilities", "--export_published", "--output_dir",
+    "--compare_with", "--help", "--metrics", "--reference",
+}  # fmt: skip
+
+
+def test_every_file_that_is_named_exists():
+    named = set(re.findall(r"[\w./-]+\.(?:py|sh|yml|md|toml|txt|png|pdf|cff|pt|csv)\b", README))
+    made_by_runs = re.compile(r"(config|metrics|checkpoint|save_dict|clusters|model|wandb\.local)\.\w+$|results/|new_trained|M\.pt")
+    missing = [name for name in named if not made_by_runs.search(name) and not any(HERE.glob(name.lstrip("./")))]
+    assert len(named) > 20
+    assert missing == []
+
+
+def test_every_flag_that_is_named_is_a_setting_or_a_flag_of_another_script():
+    flags = set(re.findall(r"(?<![\w-])--[a-z]\w*", README))
+    known = {f"--{name}" for name in Config.__pydantic_fields__} | OTHER_FLAGS
+    assert len(flags) > 5
+    assert flags - known == set()
+
+
+@pytest.mark.parametrize("flag", sorted(OTHER_FLAGS - {"--help"}))
+def test_the_flags_of_other_scripts_exist(flag):
+    sources = [path.read_text() for path in HERE.glob("*.py")] + [path.read_text() for path in HERE.glob("benchmarks/*.py")]
+    assert any(f'"{flag}"' in text for text in sources)
+
+
+def test_every_make_target_that_is_named_exists():
+    targets = set(re.findall(r"`make (\w+)`|^make (\w+)", README, flags=re.MULTILINE))
+    makefile = (HERE / "Makefile").read_text()
+    for target in {a or b for a, b in targets}:
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_shell_scripts_can_be_run_and_stop_at_the_first_failure():
+    scripts = sorted((HERE / "shell_scripts").glob("*.sh"))
+    assert len(scripts) >= 4
+    for script in scripts:
+        assert os.access(script, os.X_OK), script
+        assert "set -euo pipefail" in script.read_text(), script
+
+
+def test_a_run_script_works_from_any_directory(tmp_path):
+    import sys
+
+    command = [str(HERE / "shell_scripts/run_mnist.sh"), "--dry_run", "--seed", "7"]
+    environment = os.environ | {"PYTHON": sys.executable}
+    shown = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert "mnist_seed7" in shown.stdout
+
+
+def test_wandb_configuration_holds_no_key():
+    settings = yaml.safe_load((HERE / "configs/wandb.yml").read_text())
+    assert not settings["login_key_1"]
+    assert not settings["login_key_2"]

@@ -1,0 +1,122 @@
+"""The run's folder and Weights & Biases: what is logged can be read back, and nothing waits for a network."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import tracking
+import train
+from config import build_config
+from test_train import NO_FIGURES, SMALL
+from tracking import RunFolder, resolve_wandb_mode
+
+TRAIN_LOSS = [
+    "loss", "log_prob_p_x_z", "log_prob_E_p_z_c", "log_prob_E_p_c", "log_prob_E_q_z_x", "log_prob_E_q_c_x", "kl_z", "kl_c",
+]  # fmt: skip
+SCORES = [
+    "facet_0_acc_max", "facet_1_acc_max", "n_clusters_present_0", "n_clusters_present_1", "facet_acc_max", "facet_acc_sum",
+    "facet_acc_mean",
+]  # fmt: skip
+FIGURES = [f"facet_{j}_{kind}" for j in (0, 1) for kind in ("examples", "reconstructions", "pi", "cluster_sizes", "confusion_digit")]
+
+
+@pytest.fixture(autouse=True)
+def _no_account(monkeypatch, tmp_path):
+    """No key of the machine's user reaches a test."""
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no_netrc"))
+
+
+def wandb_rows(folder: Path) -> list[dict]:
+    """Every history row of an offline run, read back by wandb's own viewer."""
+    (run,) = folder.glob("wandb/offline-run-*")
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(run)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    return [row for row in map(json.loads, shown.splitlines()) if isinstance(row, dict)]
+
+
+def test_an_offline_run_holds_every_published_name(tmp_path):
+    argv = [*SMALL, "--results_dir", str(tmp_path), "--run_name", "run", "--wandb_mode", "offline"]
+    assert train.main([*argv, "--vis_every_n_epochs", "2"]) == 0
+    (run,) = (tmp_path / "run").glob("wandb/offline-run-*/run-*.wandb")
+    logged = run.read_bytes()
+    names = ["epoch", "epoch_lr", "train_metric/loss", "test_metric/loss"]
+    names += [f"train_loss/{name}" for name in TRAIN_LOSS]
+    names += [f"{split}_metric/{name}" for split in ("train", "test") for name in SCORES]
+    names += [f"{split}_vis/{name}" for split in ("train", "test") for name in FIGURES]
+    names += ["sample_generation/facet_0", "sample_generation/facet_1", "gradients/prior.0.mean"]
+    missing = [name for name in names if name.encode() not in logged]
+    assert missing == []
+
+
+def test_a_disabled_run_leaves_its_folder_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "HERE", tmp_path)
+    argv = [*SMALL, "--results_dir", str(tmp_path), "--run_name", "run", "--save_model", "true"]
+    assert train.main(argv) == 0
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"config.yml", "metrics.jsonl", "checkpoint.pt", "save_dict.pt", "figures"}
+    assert (tmp_path / "new_trained_models" / "run.pt").exists()
+    settings = yaml.safe_load((tmp_path / "run" / "config.yml").read_text())
+    assert build_config(settings).n_clusters_j_list == [6, 5]
+
+
+def test_auto_is_offline_with_one_line_where_there_is_no_key(caplog):
+    with caplog.at_level(logging.WARNING):
+        assert resolve_wandb_mode(build_config({}), {}) == "offline"
+    assert len(caplog.messages) == 1
+    assert "no key found" in caplog.messages[0]
+
+
+@pytest.mark.parametrize("place", ["environment", "netrc", "settings"])
+def test_auto_is_online_where_a_key_is_found_and_the_server_answers(monkeypatch, tmp_path, place):
+    monkeypatch.setattr(tracking, "_is_reachable", lambda url: True)
+    settings = {}
+    if place == "environment":
+        monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    elif place == "netrc":
+        (tmp_path / "netrc").write_text("machine api.wandb.ai login user password " + "k" * 40)
+        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    else:
+        settings = {"login_key_2": "k" * 40}
+    config = build_config({"user": "user2"} if place == "settings" else {})
+    assert resolve_wandb_mode(config, settings) == "online"
+    if place == "settings":
+        assert resolve_wandb_mode(build_config({"user": "user1"}), settings) == "offline"
+
+
+@pytest.mark.parametrize("mode", ["auto", "online"])
+def test_a_key_without_a_network_is_offline_at_once(monkeypatch, caplog, mode):
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nothing listens there
+    assert resolve_wandb_mode(build_config({"wandb_mode": mode}), {}) == "offline"
+    assert "out of reach" in caplog.text
+
+
+def test_local_wandb_settings_win(monkeypatch, tmp_path):
+    monkeypatch.setattr(tracking, "HERE", tmp_path)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/wandb.yml").write_text("login_key_1: ''\nproject_name: shared\nteam_name: us\n")
+    (tmp_path / "configs/wandb.local.yml").write_text("login_key_1: abc\nproject_name: mine\n")
+    assert tracking.wandb_settings() == {"login_key_1": "abc", "project_name": "mine", "team_name": "us"}
+
+
+def test_a_cut_off_line_of_metrics_is_forgotten(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.metrics_path.write_text('{"epoch": 0}\n{"epoch": 1}\n{"epoch": 2}\n{"epo')
+    folder.forget_after(1)
+    assert folder.read_metrics() == [{"epoch": 0}, {"epoch": 1}]
+
+
+def test_overwrite_deletes_only_the_runs_own_files(tmp_path):
+    argv = [*SMALL, *NO_FIGURES, "--results_dir", str(tmp_path), "--run_name", "run"]
+    assert train.main(argv) == 0
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    assert train.main([*argv, "--overwrite", "--seed", "5"]) == 0
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"

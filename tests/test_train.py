@@ -1,0 +1,148 @@
+"""Whole runs: every configuration trains, runs repeat and resume to the last bit, figures only observe."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import train
+from config import load_config
+from conftest import write_3dshapes, write_svhn
+
+HERE = Path(__file__).resolve().parent.parent
+NO_FIGURES = [
+    "--do_vis_train", "false", "--do_vis_test", "false", "--do_vis_sample_generations_per_cluster", "false",
+]  # fmt: skip
+SMALL = [
+    "--dataset", "digits", "--enc_backbone_dims", "16", "24", "--dec_backbone_dims", "16", "16", "--dec_rung_dims", "16", "24",
+    "--n_clusters_j_list", "6", "5", "--z_j_dim_list", "3", "2", "--sigma_multiplier_p_x_z", "0.2", "--batch_size", "256",
+    "--n_epochs_per_progressive_step", "2", "2", "--n_batches_fade_in", "6", "--seed", "1", "--save_model", "false",
+    "--wandb_mode", "disabled",
+]  # fmt: skip
+
+
+def metrics_of(folder: Path) -> list[dict]:
+    """The logged epochs of a run, without the times."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "epoch_seconds"} for row in rows]
+
+
+def run_small(results: Path, name: str, *flags: str) -> list[dict]:
+    """Train the small configuration and read its metrics."""
+    argv = [*SMALL, *NO_FIGURES, "--results_dir", str(results), "--run_name", name, *flags]
+    assert train.main(argv) == 0
+    return metrics_of(results / name)
+
+
+def test_the_same_seed_gives_the_same_metrics_and_another_seed_others(tmp_path):
+    first, second = run_small(tmp_path, "a"), run_small(tmp_path, "b")
+    assert [row["epoch"] for row in first] == [0, 1, 2, 3]
+    assert first == second
+    assert run_small(tmp_path, "c", "--seed", "2")[-1]["test_metric/loss"] != first[-1]["test_metric/loss"]
+
+
+def test_figures_and_wandb_make_no_difference_to_the_metrics(tmp_path):
+    plain = run_small(tmp_path, "plain")
+    seen = ["--do_vis_train", "true", "--do_vis_test", "true", "--do_vis_sample_generations_per_cluster", "true"]
+    drawn = run_small(tmp_path, "drawn", *seen, "--vis_every_n_epochs", "1", "--wandb_mode", "offline")
+    assert drawn == plain
+    assert len(list((tmp_path / "drawn" / "figures" / "epoch_0001").glob("*.png"))) == 22
+
+
+def test_the_schedule_of_a_run(tmp_path):
+    rows = run_small(tmp_path, "a")
+    assert "train_metric/loss" not in rows[0]  # epoch 0 evaluates the initialised model
+    assert all("train_metric/loss" in row for row in rows[1:])
+    assert all("test_metric/facet_acc_max" in row for row in rows)
+    assert rows[3]["train_loss/loss"] < rows[1]["train_loss/loss"]
+
+
+def test_testing_can_be_left_to_the_start_and_the_end(tmp_path):
+    rows = run_small(tmp_path, "a", "--do_test_during_training", "false")
+    assert ["test_metric/loss" in row for row in rows] == [True, False, False, True]
+
+
+def test_a_finished_run_is_left_alone(tmp_path, capsys):
+    rows = run_small(tmp_path, "a")
+    changed = (tmp_path / "a" / "metrics.jsonl").stat().st_mtime_ns
+    assert run_small(tmp_path, "a") == rows
+    assert "already finished" in capsys.readouterr().out
+    assert (tmp_path / "a" / "metrics.jsonl").stat().st_mtime_ns >= changed
+    assert run_small(tmp_path, "a", "--overwrite") == rows
+    assert "starting" in capsys.readouterr().out
+
+
+def start_in_background(results: Path, name: str) -> subprocess.Popen:
+    """The small run as a process of its own, 40 epochs, a checkpoint every third."""
+    flags = ["--n_epochs_per_progressive_step", "20", "20", "--checkpoint_every_n_epochs", "3"]
+    argv = [*SMALL, *NO_FIGURES, "--results_dir", str(results), "--run_name", name, *flags]
+    command = [sys.executable, str(HERE / "train.py"), *argv]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for_epochs(results: Path, name: str, n: int) -> None:
+    """Wait until a background run has logged n epochs."""
+    path, deadline = results / name / "metrics.jsonl", time.monotonic() + 120
+    while not path.exists() or len(path.read_text().splitlines()) < n:
+        assert time.monotonic() < deadline, "the run does not get on"
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize(("kill", "n_epochs"), [(signal.SIGKILL, 8), (signal.SIGKILL, 29), (signal.SIGTERM, 17)])
+def test_a_killed_run_goes_on_to_the_same_metrics(tmp_path, kill, n_epochs):
+    whole = start_in_background(tmp_path, "whole")
+    killed = start_in_background(tmp_path, "killed")
+    wait_for_epochs(tmp_path, "killed", n_epochs)
+    killed.send_signal(kill)
+    output, _ = killed.communicate(timeout=60)
+    assert killed.returncode == (-signal.SIGKILL if kill == signal.SIGKILL else 130), output
+    resumed = start_in_background(tmp_path, "killed")
+    output, _ = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0, output
+    assert "resuming" in output
+    assert whole.wait(timeout=120) == 0
+    expected, actual = metrics_of(tmp_path / "whole"), metrics_of(tmp_path / "killed")
+    assert [row["epoch"] for row in actual] == list(range(40))
+    assert actual == expected
+    states = [torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)["model"] for name in ("whole", "killed")]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_dry_run_shows_settings_size_and_plan_and_leaves_nothing(tmp_path, capsys):
+    argv = ["--config_args_path", str(HERE / "configs/mnist.yml"), "--dry_run", "--results_dir", str(tmp_path / "r")]
+    assert train.main([*argv, "--data_dir", str(tmp_path / "nowhere")]) == 0
+    shown = capsys.readouterr().out
+    assert "n_epochs: 402" in shown
+    assert "3,111,664 parameters" in shown
+    assert "402 epochs of 118 batches" in shown
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("name", ["svhn", "3dshapes_1", "3dshapes_2"])
+def test_two_epochs_of_each_published_convolutional_configuration(tmp_path, name):
+    argv = [
+        "--config_args_path", str(HERE / f"configs/{name}.yml"), "--data_dir", str(tmp_path), "--results_dir", str(tmp_path),
+        "--n_epochs_per_progressive_step", "1", "2", "--n_batches_fade_in", "2", "--wandb_mode", "disabled", "--save_model",
+        "false", "--run_name", "run",
+    ]  # fmt: skip
+    if name == "svhn":
+        write_svhn(tmp_path, 300, 60)
+    else:
+        argv += ["--factors_variation_dict"]
+        hue = "floor_hue: [0, 4, 8], wall_hue: [5]" if name == "3dshapes_1" else "floor_hue: [0], wall_hue: [1, 4, 8]"
+        argv += [f"{{{hue}, object_hue: [6], scale: [0, 3, 7], shape: [0, 1, 2, 3], orientation: [0, 7, 14]}}"]
+        write_3dshapes(tmp_path, load_config(argv))
+    assert train.main(argv) == 0
+    rows = metrics_of(tmp_path / "run")
+    assert [row["epoch"] for row in rows] == [0, 1, 2]
+    assert "test_metric/facet_weighted_acc_max" in rows[-1]
+    assert ("test_metric/label_shape_acc_max" in rows[-1]) == name.startswith("3dshapes")
+    assert len(list((tmp_path / "run" / "figures" / "epoch_0002").glob("*.png"))) >= 22
