@@ -21,7 +21,7 @@ demo: setup
 	$(BIN)/python train.py --config_args_path configs/digits.yml --wandb_mode disabled
 
 test: setup
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 check: setup
 	$(BIN)/ruff check .

@@ -80,7 +80,9 @@ def summarise(
     J = clusters.shape[1]
     numbers: dict[str, float] = {}
     for j in range(J):
-        numbers[f"n_clusters_present_{j}"] = float(np.count_nonzero(np.bincount(clusters[:, j], minlength=n_clusters[j])))
+        numbers[f"n_clusters_present_{j}"] = float(
+            np.count_nonzero(np.bincount(clusters[:, j], minlength=n_clusters[j]))
+        )
     numbers |= facet_nmi(clusters)
     if not labels:
         return numbers

@@ -106,7 +106,9 @@ class MixturePrior(nn.Module):
 
     def inverse_positive(self, value: Tensor) -> Tensor:
         """The free parameters that `positive` maps to `value`."""
-        return torch.expm1(SOFTPLUS_BETA * value).log() / SOFTPLUS_BETA if self.is_softplus else value.log()
+        if not self.is_softplus:
+            return value.log()
+        return value + (-torch.expm1(-SOFTPLUS_BETA * value)).log() / SOFTPLUS_BETA  # log(expm1) without overflow
 
     @property
     def log_pi(self) -> Tensor:

@@ -146,24 +146,24 @@ class Tracker:
         self.folder = folder
         self.wandb_run = start_wandb(config, folder.path)
 
-    def watch(self, model: nn.Module) -> None:
-        """Log the gradients of all parameters."""
+    def watch(self, model: nn.Module, n_batches: int) -> None:
+        """Log the gradients of all parameters, once an epoch of n_batches."""
         if self.wandb_run is not None:
-            self.wandb_run.watch(model, log="gradients")
+            self.wandb_run.watch(model, log="gradients", log_freq=n_batches)
 
     def log(self, epoch: int, numbers: Mapping[str, float], figures: Mapping[str, Figure]) -> None:
         """One epoch: numbers and figures by their logged names."""
         figures_path = self.folder.path / "figures" / f"epoch_{epoch:04d}"
         paths = {name: figures_path / f"{name.replace('/', '_')}.png" for name in figures}
-        for name, figure in figures.items():
-            save_figure(figure, paths[name])
         try:
+            for name, figure in figures.items():
+                save_figure(figure, paths[name])
             with self.folder.metrics_path.open("a") as file:
                 file.write(json.dumps(dict(numbers)) + "\n")
                 file.flush()
                 os.fsync(file.fileno())  # before the checkpoint, whatever happens to the machine
         except OSError as error:
-            raise UserError(f"cannot write {self.folder.metrics_path}: {error.strerror}; free some space") from error
+            raise UserError(f"cannot write to {self.folder.path}: {error.strerror}; free some space") from error
         if self.wandb_run is not None:
             import wandb
 

@@ -83,7 +83,9 @@ class Training:
                 torch.cuda.set_rng_state(state["random_cuda"], self.device)
             return int(state["epoch"]) + 1
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise UserError(f"{path} is not a checkpoint of this run ({error}); start again with --overwrite") from error
+            raise UserError(
+                f"{path} is not a checkpoint of this run ({error}); start again with --overwrite"
+            ) from error
 
 
 def _copied(value: Any) -> Any:
@@ -98,6 +100,11 @@ def _copied(value: Any) -> Any:
 # --- steps
 
 
+def n_batches_per_epoch(config: Config, n_images: int) -> int:
+    """The last batch may be smaller; none is dropped."""
+    return -(-n_images // config.batch_size)
+
+
 def training_step(model: MFCVAE, x: torch.Tensor, optimizer: torch.optim.Optimizer, weights: Coefficients) -> ElboTerms:
     """One step of the optimiser on images x (B, C, H, W)."""
     terms = model(x, weights).terms
@@ -110,7 +117,7 @@ def training_step(model: MFCVAE, x: torch.Tensor, optimizer: torch.optim.Optimiz
 def train_epoch(training: Training, dataset: Dataset, epoch: int) -> dict[str, float]:
     """One epoch of training: the mean loss and its terms, and the scores of the clusters met on the way."""
     config, train = training.config, dataset.train
-    n_batches = -(-len(train) // config.batch_size)
+    n_batches = n_batches_per_epoch(config, len(train))
     sums = {name: torch.zeros((), device=training.device) for name in SCALAR_TERMS}
     clusters, labels = [], []
     training.model.train()
@@ -124,7 +131,10 @@ def train_epoch(training: Training, dataset: Dataset, epoch: int) -> dict[str, f
             labels.append(batch.labels)
     means = {name: float(total) / len(train) for name, total in sums.items()}
     if not means["loss"] < float("inf"):
-        raise UserError(f"the loss is {means['loss']} in epoch {epoch}; lower --init_lr, then run the command again")
+        raise UserError(
+            f"the loss is {means['loss']} in epoch {epoch}; start again with --overwrite and a lower --init_lr "
+            f"(now {config.init_lr:g}), or a larger sigma_multiplier_p_x_z"
+        )
     seen = Split(torch.empty(0), torch.cat(labels))
     numbers = _scores("train_metric", config, torch.cat(clusters).cpu().numpy(), seen, dataset.spec)
     return {"train_metric/loss": means["loss"]} | {f"train_loss/{name}": v for name, v in means.items()} | numbers
@@ -174,7 +184,7 @@ def train_loop(training: Training, dataset: Dataset, folder: RunFolder, tracker:
     The state at the end of the last whole epoch is saved every few epochs, and at once when interrupted.
     """
     config = training.config
-    n_batches = -(-len(dataset.train) // config.batch_size)
+    n_batches = n_batches_per_epoch(config, len(dataset.train))
     progress = EpochProgress(first_epoch, config.n_epochs)
     last = config.n_epochs - 1
     state = training.state(first_epoch - 1) if first_epoch > 0 else None
@@ -220,7 +230,7 @@ def describe_plan(config: Config, spec: DatasetSpec, model: MFCVAE) -> str:
     settings = yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, default_flow_style=None)
     parts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
     size = ", ".join(f"{name} {n:,}" for name, n in parts.items())
-    n_batches = -(-spec.n_train // config.batch_size)
+    n_batches = n_batches_per_epoch(config, spec.n_train)
     lines = [
         f"run       {Path(config.results_dir) / config.name}",
         f"data      {spec.name}, {spec.n_train:,} training images {spec.image_shape}, labels {', '.join(spec.label_names)}",
@@ -254,7 +264,9 @@ def report(numbers: Mapping[str, float], config: Config, spec: DatasetSpec) -> s
     for j, n_clusters in enumerate(config.n_clusters_j_list):
         used = f"{numbers[f'test_metric/n_clusters_present_{j}']:.0f} of {n_clusters}"
         for name in spec.label_names:
-            score = ClusterScores(*[numbers[f"test_metric/facet_{j}_label_{name}_{key}"] for key in ClusterScores._fields])
+            score = ClusterScores(
+                *[numbers[f"test_metric/facet_{j}_label_{name}_{key}"] for key in ClusterScores._fields]
+            )
             percent = f"{100 * score.accuracy:6.2f} %   {100 * score.hungarian_accuracy:6.2f} %"
             lines.append(f"facet {j} {name:11.11s}{percent}  {score.nmi:.3f}  {score.ari:.3f}  {used}")
     nmi = {key: value for key, value in numbers.items() if key.startswith("test_metric/facet_nmi")}
@@ -288,7 +300,7 @@ def main(argv: Sequence[str] | None = None, sweep: Mapping[str, Any] | None = No
     verb = "resuming" if first_epoch else "starting"
     print(f"{verb} {folder.path} on {device}, epoch {first_epoch} of {config.n_epochs - 1}")
     tracker = Tracker(config, folder)
-    tracker.watch(training.model)
+    tracker.watch(training.model, n_batches_per_epoch(config, len(dataset.train)))
     try:
         with sigterm_as_interrupt():
             train_loop(training, dataset, folder, tracker, first_epoch)

@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 import pytest
-
 from conftest import FIXTURES
+
 from metrics import cluster_scores, confusion_matrix, contingency, facet_nmi, summarise
 
 #                  cluster 0: classes 0 0 1;  cluster 1: 1 1;  cluster 2: 1

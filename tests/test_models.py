@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from conftest import ReferenceCase
 from torch import nn
 
 from config import build_config
-from conftest import ReferenceCase
 from conv_vlae import ConvLadderEncoder
 from datasets import DatasetSpec
 from inference import full_weights
@@ -58,7 +58,15 @@ def test_fully_connected_models_take_any_number_of_facets(model_type, J):
 
 @pytest.mark.parametrize(
     ("J", "image_shape"),
-    [(1, (3, 32, 32)), (2, (1, 28, 28)), (3, (1, 28, 28)), (4, (3, 32, 32)), (4, (1, 28, 28)), (2, (3, 64, 64)), (3, (1, 8, 8))],
+    [
+        (1, (3, 32, 32)),
+        (2, (1, 28, 28)),
+        (3, (1, 28, 28)),
+        (4, (3, 32, 32)),
+        (4, (1, 28, 28)),
+        (2, (3, 64, 64)),
+        (3, (1, 8, 8)),
+    ],
 )
 def test_the_convolutional_ladder_takes_any_number_of_facets_and_size(J, image_shape):
     check_one_pass(settings_for("conv_vlae", J), image_shape)

@@ -6,9 +6,9 @@ import json
 
 import numpy as np
 import pytest
+from conftest import FIXTURES, ReferenceCase
 
 from config import build_config
-from conftest import FIXTURES, ReferenceCase
 from progressive import progressive_coefficients, progressive_step
 
 SCHEDULES = json.loads((FIXTURES / "schedules.json").read_text())

@@ -23,7 +23,9 @@ OTHER_FLAGS = {
 
 def test_every_file_that_is_named_exists():
     named = set(re.findall(r"[\w./-]+\.(?:py|sh|yml|md|toml|txt|png|pdf|cff|pt|csv)\b", README))
-    made_by_runs = re.compile(r"(config|metrics|checkpoint|save_dict|clusters|model|wandb\.local)\.\w+$|results/|new_trained|M\.pt")
+    made_by_runs = re.compile(
+        r"(config|metrics|checkpoint|save_dict|clusters|model|wandb\.local)\.\w+$|results/|new_trained|M\.pt"
+    )
     missing = [name for name in named if not made_by_runs.search(name) and not any(HERE.glob(name.lstrip("./")))]
     assert len(named) > 20
     assert missing == []
@@ -38,7 +40,9 @@ def test_every_flag_that_is_named_is_a_setting_or_a_flag_of_another_script():
 
 @pytest.mark.parametrize("flag", sorted(OTHER_FLAGS - {"--help"}))
 def test_the_flags_of_other_scripts_exist(flag):
-    sources = [path.read_text() for path in HERE.glob("*.py")] + [path.read_text() for path in HERE.glob("benchmarks/*.py")]
+    sources = [path.read_text() for path in HERE.glob("*.py")] + [
+        path.read_text() for path in HERE.glob("benchmarks/*.py")
+    ]
     assert any(f'"{flag}"' in text for text in sources)
 
 

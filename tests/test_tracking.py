@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
+from test_train import NO_FIGURES, SMALL
 
 import tracking
 import train
 from config import build_config
-from test_train import NO_FIGURES, SMALL
 from tracking import RunFolder, resolve_wandb_mode
 
 TRAIN_LOSS = [
@@ -24,7 +20,11 @@ SCORES = [
     "facet_0_acc_max", "facet_1_acc_max", "n_clusters_present_0", "n_clusters_present_1", "facet_acc_max", "facet_acc_sum",
     "facet_acc_mean",
 ]  # fmt: skip
-FIGURES = [f"facet_{j}_{kind}" for j in (0, 1) for kind in ("examples", "reconstructions", "pi", "cluster_sizes", "confusion_digit")]
+FIGURES = [
+    f"facet_{j}_{kind}"
+    for j in (0, 1)
+    for kind in ("examples", "reconstructions", "pi", "cluster_sizes", "confusion_digit")
+]
 
 
 @pytest.fixture(autouse=True)
@@ -32,14 +32,6 @@ def _no_account(monkeypatch, tmp_path):
     """No key of the machine's user reaches a test."""
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no_netrc"))
-
-
-def wandb_rows(folder: Path) -> list[dict]:
-    """Every history row of an offline run, read back by wandb's own viewer."""
-    (run,) = folder.glob("wandb/offline-run-*")
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(run)]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
-    return [row for row in map(json.loads, shown.splitlines()) if isinstance(row, dict)]
 
 
 def test_an_offline_run_holds_every_published_name(tmp_path):
