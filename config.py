@@ -47,6 +47,12 @@ DEAD_KEYS = {
     "n_sample_generation_plots_per_facet",
 }  # fmt: skip
 
+# Settings that say where and how a run goes on, not what it computes: they may change when it is resumed.
+FREE_SETTINGS = {
+    "config_args_path", "run_name", "results_dir", "overwrite", "dry_run", "device", "wandb_mode", "user", "data_dir",
+    "checkpoint_every_n_epochs",
+}  # fmt: skip
+
 _LADDER_DIMS = ("enc_backbone_dims", "enc_rung_dims", "dec_backbone_dims", "dec_rung_dims")
 _LADDER_DEPTHS = ("enc_backbone_n_hidden", "enc_rung_n_hidden", "dec_backbone_n_hidden", "dec_rung_n_hidden")
 
@@ -263,6 +269,19 @@ def _converted(settings: Mapping[str, Any]) -> Config:
         return Config(**settings)
     except ValidationError as error:
         raise UserError(_describe(error, settings)) from None
+
+
+def portable_settings(config: Config) -> dict[str, Any]:
+    """All settings, with those of this machine and this start at their defaults: what a file to be shared may hold."""
+    defaults = {name: _FIELDS[name].default for name in FREE_SETTINGS}
+    return dataclasses.asdict(config) | defaults | {"run_name": config.name}
+
+
+def different_settings(before: Mapping[str, Any], config: Config) -> str:
+    """The settings that a run was started with and that differ now, as text; empty where there are none."""
+    now = dataclasses.asdict(config)
+    names = [name for name in now if name not in FREE_SETTINGS and before.get(name) != now[name]]
+    return ", ".join(f"{name} ({before.get(name)} there, {now[name]} now)" for name in names)
 
 
 # --- where settings come from

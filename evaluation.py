@@ -108,7 +108,7 @@ def evaluation_parser(description: str | None) -> FlagParser:
     """The flags of every script that draws figures of a trained model."""
     parser = model_parser(description)
     parser.add_argument("--results_dir", help="folder of the figures [results/<name of the run>/evaluation]")
-    parser.add_argument("--data_dir", help="folder of the data sets [the model's data_dir]")
+    parser.add_argument("--data_dir", help="folder of the data sets [data]")
     parser.add_argument("--split", choices=("test", "train"), default="test", help="images to look at [test]")
     parser.add_argument("--seed", type=non_negative_int, default=0, help="seed of what is drawn at random [0]")
     return parser

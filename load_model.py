@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from config import Config, build_config
+from config import Config, build_config, portable_settings
 from datasets import dataset_spec
 from mfcvae import MFCVAE
 from utils import UserError, make_folder, preserved_random_state, resolve_device, run, write_atomically
@@ -121,7 +121,7 @@ def check_fits(state_dict: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> N
 
 def save_model(model: MFCVAE, config: Config, path: Path) -> None:
     """Write a model as plain tensors and plain settings, which load without unpickling anything else."""
-    content = {"state_dict": model.state_dict(), "config": dataclasses.asdict(config)}
+    content = {"state_dict": model.state_dict(), "config": portable_settings(config)}
     write_atomically(path, lambda temporary: torch.save(content, temporary))
 
 

@@ -24,17 +24,10 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from config import FACTOR_SIZES, load_config
+from datasets import FACTOR_VALUES
 from utils import UserError, make_folder, run
 
 SIZE, SAMPLES = 64, 3  # pixels a side; rays per pixel a side, odd so that one goes through the pixel's centre
-FACTOR_VALUES = {
-    "floor_hue": np.linspace(0, 0.9, 10),
-    "wall_hue": np.linspace(0, 0.9, 10),
-    "object_hue": np.linspace(0, 0.9, 10),
-    "scale": np.linspace(0.75, 1.25, 8),
-    "shape": np.arange(4.0),
-    "orientation": np.linspace(-30, 30, 15),
-}
 SIZES = tuple(len(values) for values in FACTOR_VALUES.values())
 N_IMAGES = int(np.prod(SIZES))
 CUBE, CYLINDER, SPHERE, CAPSULE = range(4)

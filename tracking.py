@@ -15,7 +15,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
@@ -25,7 +25,7 @@ import yaml
 from torch import nn
 from tqdm import tqdm
 
-from config import Config
+from config import Config, different_settings
 from plotting import save_figure
 from utils import UserError, make_folder, write_atomically
 
@@ -35,11 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 HERE = Path(__file__).resolve().parent
-# Settings that say where and how a run goes on, not what it computes: they may change when it is resumed.
-FREE_SETTINGS = {
-    "config_args_path", "run_name", "results_dir", "overwrite", "dry_run", "device", "wandb_mode", "user", "data_dir",
-    "checkpoint_every_n_epochs",
-}  # fmt: skip
+ACCURACY = "test_metric/facet_acc_max"
 RUN_FILES = ("config.yml", "metrics.jsonl", "checkpoint.pt", "save_dict.pt", "figures", "wandb")
 
 
@@ -66,7 +62,9 @@ class RunFolder:
         config_path = folder.path / "config.yml"
         if config_path.exists() and (folder.checkpoint_path.exists() or folder.model_path.exists()):
             folder._check_same_settings(config, config_path)
-        settings = yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, default_flow_style=None)
+        # The file may serve as --config_args_path: it must not delete the run, or stop at once, when it does.
+        content = dataclasses.asdict(config) | {"overwrite": False, "dry_run": False}
+        settings = yaml.safe_dump(content, sort_keys=False, default_flow_style=None)
         write_atomically(config_path, lambda path: path.write_text(settings))
         return folder
 
@@ -89,12 +87,9 @@ class RunFolder:
             before = None
         if not isinstance(before, dict):
             raise UserError(f"{path} cannot be read; use --overwrite or another --run_name")
-        now = dataclasses.asdict(config)
-        different = [key for key in now if key not in FREE_SETTINGS and before.get(key) != now[key]]
-        if different:
-            listed = ", ".join(f"{key} ({before.get(key)} there, {now[key]} now)" for key in different)
+        if different := different_settings(before, config):
             raise UserError(
-                f"{self.path} holds a run with other settings: {listed}; use another --run_name, or "
+                f"{self.path} holds a run with other settings: {different}; use another --run_name, or "
                 "--overwrite to delete it"
             )
 
@@ -163,7 +158,9 @@ class Tracker:
                 file.flush()
                 os.fsync(file.fileno())  # before the checkpoint, whatever happens to the machine
         except OSError as error:
-            raise UserError(f"cannot write to {self.folder.path}: {error.strerror}; free some space") from error
+            raise UserError(
+                f"cannot write {self.folder.metrics_path} or the figures beside it: {error.strerror}; free some space"
+            ) from error
         if self.wandb_run is not None:
             import wandb
 
@@ -196,17 +193,17 @@ def start_wandb(config: Config, folder: Path) -> Any:
             mode = "offline"
     id_path = folder / "wandb" / "run_id"
     run_id = id_path.read_text().strip() if id_path.exists() else None
-    run = wandb.init(
-        mode=mode,
-        dir=str(folder),
-        name=config.name,
-        id=run_id,
-        resume="allow" if mode == "online" else None,
-        entity=settings.get("team_name") if mode == "online" else None,
-        project=settings.get("project_name") or "mfcvae",
-        config=dataclasses.asdict(config),
-        settings=wandb.Settings(silent=True, console="off", init_timeout=30),
-    )
+    common = {"dir": str(folder), "name": config.name, "id": run_id, "config": dataclasses.asdict(config)}
+    common["project"] = settings.get("project_name") or "mfcvae"
+    common["settings"] = wandb.Settings(silent=True, console="off", init_timeout=30)
+    run = None
+    if mode == "online":
+        try:
+            run = wandb.init(mode="online", resume="allow", entity=settings.get("team_name"), **common)
+        except Exception as error:  # a stale key, a team that is not ours, a server that does not answer
+            _say_offline(config, f"the server refused the run ({str(error).splitlines()[0]})")
+    if run is None:
+        run = wandb.init(mode="offline", **common)
     id_path.parent.mkdir(exist_ok=True)
     id_path.write_text(run.id)
     return run
@@ -277,9 +274,11 @@ def _is_reachable(url: str, timeout: float = 3.0) -> bool:
 class EpochProgress:
     """A bar over the epochs with loss, best accuracy and time left; plain lines where there is no terminal."""
 
-    def __init__(self, first: int, n_epochs: int):
+    def __init__(self, first: int, n_epochs: int, before: list[dict[str, Any]]):
+        """first: the epoch to begin with. before: the epochs logged earlier, for the best accuracy."""
         self.first, self.n_epochs = first, n_epochs
-        self.best = float("nan")
+        accuracies = [row[ACCURACY] for row in before if ACCURACY in row]
+        self.best = max(accuracies, default=float("nan"))
         self.started = time.monotonic()
         self.is_terminal = sys.stderr.isatty()
         self.bar = tqdm(total=n_epochs, initial=first, unit="epoch", disable=not self.is_terminal, dynamic_ncols=True)
@@ -290,7 +289,7 @@ class EpochProgress:
     def update(self, epoch: int, numbers: Mapping[str, float]) -> None:
         """Show one finished epoch."""
         loss = numbers.get("test_metric/loss", numbers.get("train_metric/loss", float("nan")))
-        accuracy = numbers.get("test_metric/facet_acc_max", numbers.get("train_metric/facet_acc_max"))
+        accuracy = numbers.get(ACCURACY, numbers.get("train_metric/facet_acc_max"))
         if accuracy is not None:
             self.best = accuracy if self.best != self.best else max(self.best, accuracy)
         shown = {"loss": f"{loss:.2f}"} | (
@@ -306,9 +305,3 @@ class EpochProgress:
 
     def close(self) -> None:
         self.bar.close()
-
-
-def last_value(rows: Iterable[Mapping[str, Any]], name: str) -> float | None:
-    """The last logged value of a number."""
-    values = [row[name] for row in rows if name in row]
-    return values[-1] if values else None

@@ -21,7 +21,7 @@ import torch
 import yaml
 from matplotlib.figure import Figure
 
-from config import Config, load_config
+from config import Config, different_settings, load_config, portable_settings
 from datasets import Dataset, DatasetSpec, Split, dataset_spec, load_dataset, split_labels, to_float, training_batches
 from figures import generation_figures, split_figures
 from inference import SCALAR_TERMS, Predictions, full_weights, predict
@@ -65,6 +65,7 @@ class Training:
         """A copy of everything that the rest of the run depends on, as of the end of an epoch."""
         return {
             "epoch": epoch,
+            "config": portable_settings(self.config),
             "model": _copied(self.model.state_dict()),
             "optimizer": _copied(self.optimizer.state_dict()),
             "order": self.order.get_state(),
@@ -75,6 +76,8 @@ class Training:
     def restore(self, state: Mapping[str, Any], path: Path) -> int:
         """Go on from a saved state; returns the next epoch."""
         try:
+            if different := different_settings(state["config"], self.config):
+                raise UserError(f"{path} belongs to a run with other settings: {different}; use another --run_name")
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.order.set_state(state["order"])
@@ -185,7 +188,7 @@ def train_loop(training: Training, dataset: Dataset, folder: RunFolder, tracker:
     """
     config = training.config
     n_batches = n_batches_per_epoch(config, len(dataset.train))
-    progress = EpochProgress(first_epoch, config.n_epochs)
+    progress = EpochProgress(first_epoch, config.n_epochs, folder.read_metrics())
     last = config.n_epochs - 1
     state = training.state(first_epoch - 1) if first_epoch > 0 else None
     try:
@@ -250,9 +253,9 @@ def finish(training: Training, dataset: Dataset, folder: RunFolder) -> None:
     config = training.config
     print(f"\nfinished: {folder.path}")
     if config.save_model:
-        save_model(training.model, config, folder.model_path)
         copy = make_folder(HERE / "new_trained_models") / f"{config.name}.pt"
         save_model(training.model, config, copy)
+        save_model(training.model, config, folder.model_path)  # last: it marks the run as finished
         print(f"model:    {folder.model_path}, also at new_trained_models/{copy.name}")
     numbers = folder.read_metrics()[-1]
     print(report(numbers, config, dataset.spec))
@@ -287,6 +290,8 @@ def main(argv: Sequence[str] | None = None, sweep: Mapping[str, Any] | None = No
     dataset = load_dataset(config, device)
     folder = RunFolder.open(config)
     state = folder.load_checkpoint()
+    if state is None and folder.model_path.exists():
+        raise UserError(f"{folder.path} holds a finished model but no checkpoint.pt; --overwrite trains it again")
     if state is None:
         training.initialise(dataset.train)
         first_epoch = 0
@@ -305,7 +310,7 @@ def main(argv: Sequence[str] | None = None, sweep: Mapping[str, Any] | None = No
         with sigterm_as_interrupt():
             train_loop(training, dataset, folder, tracker, first_epoch)
     except KeyboardInterrupt:
-        print(f"\ninterrupted: {folder.path}; the same command continues it")
+        print(f"\ninterrupted: {folder.path}; the same command (without --overwrite) continues it")
         return 130
     finally:
         tracker.finish()

@@ -487,7 +487,7 @@ CHECKPOINTS = {
     "empty": (lambda path: os.truncate(path, 0), ["is damaged", "--overwrite"]),
     "text": (lambda path: path.write_text("model"), ["is damaged", "--overwrite"]),
     "a list": (lambda path: torch.save([1, 2], path), ["not a checkpoint of this run", "--overwrite"]),
-    "other keys": (lambda path: torch.save({"a": 1}, path), ["not a checkpoint of this run", "'model'", "--overwrite"]),
+    "other keys": (lambda path: torch.save({"a": 1}, path), ["not a checkpoint of this run", "'config'", "--overwrite"]),
     "another model": (spoil_model, ["not a checkpoint of this run", "size mismatch", "--overwrite"]),
 }
 
