@@ -434,6 +434,7 @@ def test_a_full_disk_during_training(tmp_path, monkeypatch, name):
     if name == "metrics.jsonl":
         (tmp_path / "results" / "tiny").mkdir(parents=True)
         monkeypatch.setattr(train.RunFolder, "forget_after", lambda *_: None)
+        monkeypatch.setattr(train.RunFolder, "read_metrics", lambda _: [])  # reading /dev/full never ends
         (tmp_path / "results" / "tiny" / name).symlink_to("/dev/full")
     else:
         save = torch.save
@@ -487,7 +488,10 @@ CHECKPOINTS = {
     "empty": (lambda path: os.truncate(path, 0), ["is damaged", "--overwrite"]),
     "text": (lambda path: path.write_text("model"), ["is damaged", "--overwrite"]),
     "a list": (lambda path: torch.save([1, 2], path), ["not a checkpoint of this run", "--overwrite"]),
-    "other keys": (lambda path: torch.save({"a": 1}, path), ["not a checkpoint of this run", "'config'", "--overwrite"]),
+    "other keys": (
+        lambda path: torch.save({"a": 1}, path),
+        ["not a checkpoint of this run", "'config'", "--overwrite"],
+    ),
     "another model": (spoil_model, ["not a checkpoint of this run", "size mismatch", "--overwrite"]),
 }
 
