@@ -2,7 +2,7 @@
 
     python eval_compositionality.py --model_path pretrained_models/mnist.pt --swapped_facet 0
 
-Writes swap_clusters_<a>_<b>/x_x_hat_{before,after}_{0,1}.pdf for the most confident clusters a and b of the swapped
+Writes swap_clusters_<a>_<b>/x_x_hat_{before,after}_{0,1}.pdf and .png for the most confident clusters a and b of the swapped
 facet (0: inputs of a, 1: inputs of b), and composition_overview_facets_<other>_<swapped>.pdf and .png, which combine
 the cluster means of two facets.
 """
@@ -80,7 +80,7 @@ def draw_before(evaluation: Evaluation, pair: Pair, index: Indices, folder: Path
             evaluation.weights,
             f"{evaluation.config.dataset}, cluster {pair[side].cluster}",
         )
-        write_figure(figure, path, ("pdf",))
+        write_figure(figure, path)
         drawn[key] = path
 
 
@@ -94,7 +94,7 @@ def draw_after(evaluation: Evaluation, j: int, pair: Pair, index: Indices, folde
         evaluation.model, evaluation.predictions, j, evaluation.split, index, evaluation.weights, (titles[0], titles[1])
     )
     for side, figure in enumerate(shown):
-        write_figure(figure, folder / f"x_x_hat_after_{side}", ("pdf",))
+        write_figure(figure, folder / f"x_x_hat_after_{side}")
 
 
 def draw(evaluation: Evaluation, j: int, n_1: int, n_2: int) -> None:

@@ -86,7 +86,8 @@ def test_compositionality_of_any_facet(models, tmp_path, J, swapped):
     swaps = {name for name in found if name.startswith("swap")}
     folders = {Path(name).parent.name for name in swaps}
     assert len(folders) == 3
-    figures = [f"x_x_hat_{moment}_{side}.pdf" for moment in ("before", "after") for side in (0, 1)]
+    sides = [f"x_x_hat_{moment}_{side}" for moment in ("before", "after") for side in (0, 1)]
+    figures = [f"{side}.{suffix}" for side in sides for suffix in ("pdf", "png")]
     assert swaps == {f"{folder}/{figure}" for folder in folders for figure in figures}
 
 
