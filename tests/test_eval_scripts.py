@@ -247,4 +247,6 @@ def test_a_cluster_with_one_member_is_swapped_with_nobody(models, tmp_path):
     opened = evaluation.open_evaluation(evaluation.evaluation_parser(None).parse_args(arguments(models[2], tmp_path)))
     lonely = [RankedCluster(0, np.array([5]), 1.0)]
     eval_compositionality.draw(opened._replace(ranked=[lonely, lonely]), 0, 1, 1)
-    assert len([name for name in files(tmp_path) if name.startswith("swap_clusters_0_0/")]) == 8  # four figures, each as PDF and PNG
+    assert (
+        len([name for name in files(tmp_path) if name.startswith("swap_clusters_0_0/")]) == 8
+    )  # four figures, each as PDF and PNG
