@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from config import Config, build_config, portable_settings
+from config import FREE_SETTINGS, Config, build_config, portable_settings
 from datasets import dataset_spec
 from mfcvae import MFCVAE
 from utils import UserError, make_folder, preserved_random_state, resolve_device, run, write_atomically
@@ -47,9 +47,9 @@ PUBLISHED_NAMES = {
     ],
 }
 _SPREAD = {"diag": "_sigma_square_p_z_j_c_j_list", "full": "_l_mat_p_z_j_c_j_list"}
-# Settings that the published flags lack, and those of the machine that a model was trained on.
-OUR_OWN = {"run_name", "results_dir", "overwrite", "dry_run", "checkpoint_every_n_epochs", "data_dir"}
+# Settings of the machine that a model was trained on, and those that the published flags lack.
 OF_THE_MACHINE = {"config_args_path", "device", "wandb_mode", "user"}
+OUR_OWN = FREE_SETTINGS - OF_THE_MACHINE
 _WEIGHT_NORM = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
 
 
@@ -193,7 +193,7 @@ def _config_of(content: Mapping[str, Any]) -> Config:
         return build_config(content["config"])
     if not isinstance(content["args"], argparse.Namespace):
         raise UserError("its args are not an argparse.Namespace")
-    names = {field.name for field in dataclasses.fields(Config)} - OUR_OWN - OF_THE_MACHINE
+    names = {field.name for field in dataclasses.fields(Config)} - FREE_SETTINGS
     settings = {name: value for name, value in vars(content["args"]).items() if name in names and value is not None}
     if settings.get("model_type", "fc_vlae").endswith("vlae"):
         # The ladders are built from other settings; here the original keeps lists of its own that would not pass.
