@@ -22,6 +22,7 @@ from urllib.parse import urlparse
 
 import torch
 import yaml
+from filelock import FileLock, Timeout
 from torch import nn
 from tqdm import tqdm
 
@@ -47,18 +48,22 @@ class RunFolder:
         self.metrics_path = path / "metrics.jsonl"
         self.checkpoint_path = path / "checkpoint.pt"
         self.model_path = path / "save_dict.pt"
+        self._lock = FileLock(path / ".lock")
 
     @classmethod
     def open(cls, config: Config) -> RunFolder:
         """The folder of a new run, or of the run to be resumed. Settings of a run that never got going are replaced.
 
+        It is this process's alone until `close`, or until the process ends in whatever way.
+
         Raises:
-            UserError: it cannot be written to, or holds a run with other settings.
+            UserError: it cannot be written to, is in use, or holds a run with other settings.
         """
         folder = cls(Path(config.results_dir) / config.name)
+        make_folder(folder.path)
+        folder._claim()
         if config.overwrite:
             folder._clear()
-        make_folder(folder.path)
         config_path = folder.path / "config.yml"
         if config_path.exists() and (folder.checkpoint_path.exists() or folder.model_path.exists()):
             folder._check_same_settings(config, config_path)
@@ -67,6 +72,32 @@ class RunFolder:
         settings = yaml.safe_dump(content, sort_keys=False, default_flow_style=None)
         write_atomically(config_path, lambda path: path.write_text(settings))
         return folder
+
+    def close(self) -> None:
+        """Let other processes use the folder."""
+        self._lock.release()
+
+    def _claim(self) -> None:
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            raise UserError(
+                f"{self.path} is in use: another process trains this run; wait for it, or choose another --run_name"
+            ) from None
+        except NotImplementedError:  # a file system without locks
+            log.warning("%s: this file system has no locks; make sure that no other process trains this run", self.path)
+
+    def is_in_use(self) -> bool:
+        """Whether a process, this one included, trains this run."""
+        if not self.path.exists():
+            return False
+        try:
+            with FileLock(self._lock.lock_file, blocking=False):
+                return False
+        except Timeout:
+            return True
+        except NotImplementedError:
+            return False
 
     def _clear(self) -> None:
         """Delete the files of an earlier run, and nothing else."""
@@ -167,9 +198,10 @@ class Tracker:
             images = {name: wandb.Image(str(path)) for name, path in paths.items()}
             self.wandb_run.log({**numbers, **images}, step=epoch)
 
-    def finish(self) -> None:
+    def finish(self, exit_code: int) -> None:
+        """End the wandb run; any exit code but 0 marks it as failed."""
         if self.wandb_run is not None:
-            self.wandb_run.finish()
+            self.wandb_run.finish(exit_code)
 
 
 # --- Weights & Biases
@@ -181,17 +213,20 @@ def start_wandb(config: Config, folder: Path) -> Any:
         return None
     import wandb
 
+    id_path = folder / "wandb" / "run_id"
+    if wandb.run is not None:  # started by a sweep's agent
+        wandb.run.config.update(dataclasses.asdict(config), allow_val_change=True)
+        make_folder(id_path.parent)
+        id_path.write_text(wandb.run.id)
+        return wandb.run
     settings = wandb_settings()
     mode = resolve_wandb_mode(config, settings)
-    inherited = wandb.run is not None  # a sweep's agent may have started one already
-    if mode == "online" and not inherited:
-        key = _login_key(config, settings)
+    if mode == "online":
         try:
-            wandb.login(key=key, verify=key is not None, timeout=10)
-        except Exception as error:  # a wrong key and a dead host raise errors of many kinds
-            _say_offline(config, f"login failed ({str(error).splitlines()[0]})")
+            log_in(config, settings)
+        except UserError as error:
+            _say_offline(config, str(error))
             mode = "offline"
-    id_path = folder / "wandb" / "run_id"
     run_id = id_path.read_text().strip() if id_path.exists() else None
     common = {"dir": str(folder), "name": config.name, "id": run_id, "config": dataclasses.asdict(config)}
     common["project"] = settings.get("project_name") or "mfcvae"
@@ -223,12 +258,43 @@ def wandb_settings() -> dict[str, str]:
     return settings
 
 
+def log_in(config: Config, settings: Mapping[str, str]) -> None:
+    """Log in to wandb's server, by the key of configs/wandb.yml if it has one.
+
+    Raises:
+        UserError: no key, a key that the server refuses, or a server that does not answer.
+    """
+    import wandb
+
+    if not has_wandb_key(config, settings):
+        raise UserError(
+            "no wandb key found: set WANDB_API_KEY, run 'wandb login', or write login_key_1 into configs/wandb.local.yml"
+        )
+    url = _server()
+    if not _is_reachable(url):
+        raise UserError(f"wandb's server {url} is out of reach")
+    try:
+        wandb.login(key=_login_key(config, settings), verify=True, timeout=10)
+    except Exception as error:  # a wrong key and a dead host raise errors of many kinds
+        raise UserError(f"login to {url} failed ({str(error).splitlines()[0]})") from error
+
+
+def has_wandb_key(config: Config, settings: Mapping[str, str]) -> bool:
+    """Whether a key for wandb's server is in configs/wandb.yml, the environment or the user's netrc."""
+    key = _login_key(config, settings) or os.environ.get("WANDB_API_KEY")
+    return bool(key) or _netrc_has_key(_server())
+
+
+def _server() -> str:
+    return os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+
+
 def resolve_wandb_mode(config: Config, settings: Mapping[str, str]) -> str:
     """online or offline: auto is online where a key is found; online needs the server to be within reach."""
     if config.wandb_mode == "offline":
         return "offline"
-    url = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
-    if not (_login_key(config, settings) or os.environ.get("WANDB_API_KEY") or _netrc_has_key(url)):
+    url = _server()
+    if not has_wandb_key(config, settings):
         _say_offline(config, "no key found (WANDB_API_KEY, netrc or configs/wandb.local.yml)")
         return "offline"
     if not _is_reachable(url):

@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ from utils import UserError, make_folder, preserved_random_state, resolve_device
 log = logging.getLogger(__name__)
 
 HERE = Path(__file__).resolve().parent
+INTERRUPTED = 130
+"""Exit status of a run that was interrupted and can go on."""
 
 
 class Training:
@@ -277,18 +279,9 @@ def report(numbers: Mapping[str, float], config: Config, spec: DatasetSpec) -> s
     return "\n".join(lines)
 
 
-def main(argv: Sequence[str] | None = None, sweep: Mapping[str, Any] | None = None) -> int:
-    """Train, or go on training, one model. `sweep` holds the values that a sweep chose; they win over flags."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = load_config(argv, sweep)
-    device = resolve_device(config.device)
-    spec = dataset_spec(config)
-    if config.dry_run:
-        print(describe_plan(config, spec, MFCVAE(config, spec)))
-        return 0
-    training = Training(config, spec, device)
-    dataset = load_dataset(config, device)
-    folder = RunFolder.open(config)
+def train_run(training: Training, dataset: Dataset, folder: RunFolder) -> int:
+    """Start the run of a folder, or go on with it; the exit status."""
+    config = training.config
     state = folder.load_checkpoint()
     if state is None and folder.model_path.exists():
         raise UserError(f"{folder.path} holds a finished model but no checkpoint.pt; --overwrite trains it again")
@@ -300,22 +293,39 @@ def main(argv: Sequence[str] | None = None, sweep: Mapping[str, Any] | None = No
     folder.forget_after(first_epoch - 1)
     if first_epoch == config.n_epochs and (folder.model_path.exists() or not config.save_model):
         print(f"already finished: {folder.path}; --overwrite trains it again")
-        print(report(folder.read_metrics()[-1], config, spec))
+        print(report(folder.read_metrics()[-1], config, dataset.spec))
         return 0
     verb = "resuming" if first_epoch else "starting"
-    print(f"{verb} {folder.path} on {device}, epoch {first_epoch} of {config.n_epochs - 1}")
+    print(f"{verb} {folder.path} on {training.device}, epoch {first_epoch} of {config.n_epochs - 1}")
     tracker = Tracker(config, folder)
     tracker.watch(training.model, n_batches_per_epoch(config, len(dataset.train)))
+    exit_code = 1
     try:
         with sigterm_as_interrupt():
             train_loop(training, dataset, folder, tracker, first_epoch)
+        exit_code = 0
     except KeyboardInterrupt:
         print(f"\ninterrupted: {folder.path}; the same command (without --overwrite) continues it")
-        return 130
+        return INTERRUPTED
     finally:
-        tracker.finish()
+        tracker.finish(exit_code)
     finish(training, dataset, folder)
     return 0
+
+
+def main(argv: Sequence[str] | None = None, sweep: Mapping[str, Any] | None = None) -> int:
+    """Train, or go on training, one model. `sweep` holds the values that a sweep chose; they win over flags."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    config = load_config(argv, sweep)
+    device = resolve_device(config.device)
+    spec = dataset_spec(config)
+    if config.dry_run:
+        print(describe_plan(config, spec, MFCVAE(config, spec)))
+        return 0
+    training = Training(config, spec, device)
+    dataset = load_dataset(config, device)
+    with closing(RunFolder.open(config)) as folder:
+        return train_run(training, dataset, folder)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,21 @@
+"""Join a sweep that start_sweep.py started, on this machine or another.
+
+    python attach_sweep.py --sweep_id digits_sweep --config_args_path configs/digits.yml
+
+The flags of train.py must be those that the sweep was started with. With Optuna, name the same --storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sweep_scripts import main_of_sweep
+from utils import run
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return main_of_sweep(__doc__, argv, is_new=False)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,22 @@
+"""Start a sweep over seeds, or go on with one.
+
+    python start_sweep.py --config_args_path configs/digits.yml --seeds 0 .. 9 --workers 2
+
+Any flag of train.py may follow and holds for every run. Run the same command again to resume: finished runs are kept,
+failed ones get another try. Other machines join with attach_sweep.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sweep_scripts import main_of_sweep
+from utils import run
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return main_of_sweep(__doc__, argv, is_new=True)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,162 @@
+"""What start_sweep.py and attach_sweep.py share: flags, the choice of a backend, workers, and the report at the end."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from evaluation import FlagParser, positive_int
+from sweep_backends import OptunaSweep, WandbSweep
+from sweep_summary import report_sweep, write_summary
+from sweeps import Sweep, define_sweep, seeds_from_words
+from tracking import has_wandb_key, wandb_settings
+from train import INTERRUPTED, sigterm_as_interrupt
+from utils import UserError, make_folder
+
+HERE = Path(__file__).resolve().parent
+POLL_SECONDS = 2.0
+
+Backend = OptunaSweep | WandbSweep
+
+
+def main_of_sweep(description: str, argv: Sequence[str] | None, is_new: bool) -> int:
+    """Start a sweep (is_new) or join one, work on it, and report. Exit status 1 where a run failed or is not finished."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    arguments, flags = _sweep_parser(description, is_new).parse_known_args(argv)
+    if is_new:
+        seeds = seeds_from_words(arguments.seeds)
+        sweep = define_sweep(flags, seeds, arguments.sweep_config, arguments.sweep_name)
+    else:
+        sweep = Sweep(tuple(flags), "grid", {}, None, arguments.sweep_name or _name_by_id(arguments))
+    if sweep.config.dry_run:
+        print("\n".join([f"{sweep.folder}: {len(sweep.runs)} runs", *map(sweep.run_name, sweep.runs)]))
+        return 0
+    backend = _choose_backend(arguments, sweep)
+    is_report_only = is_new and arguments.summarise
+    (backend.join if is_report_only or not is_new else backend.start)()
+    if not is_report_only:
+        print(
+            f"sweep {backend.sweep_id} ({backend.name}) in {sweep.folder}; others join it by --sweep_id {backend.sweep_id}"
+        )
+        try:
+            with sigterm_as_interrupt():
+                _run_workers(backend, arguments.workers) if arguments.workers > 1 else backend.work()
+        except KeyboardInterrupt:
+            print("\ninterrupted; the same command goes on")
+            return INTERRUPTED
+    results = backend.results()
+    write_summary(sweep.folder, results)
+    print(f"\n{report_sweep(results)}\nsummary: {sweep.folder / 'summary.csv'}")
+    return 0 if all(result.state == "finished" for result in results) else 1
+
+
+# --- flags and backend
+
+
+def _sweep_parser(description: str, is_new: bool) -> FlagParser:
+    parser = FlagParser(description)
+    if is_new:
+        parser.add_argument("--seeds", nargs="*", metavar="SEED", help="0 1 2, or 0 .. 9 for a range [0 .. 9]")
+        parser.add_argument(
+            "--sweep_config", metavar="YAML", help="method and parameters in the format of wandb's sweeps"
+        )
+        parser.add_argument(
+            "--summarise", action="store_true", help="only write and print the summary of an earlier sweep"
+        )
+    else:
+        parser.add_argument("--sweep_id", required=True, help="as start_sweep.py printed it")
+    parser.add_argument("--sweep_name", help="folder below results [<configuration>_sweep]")
+    parser.add_argument(
+        "--backend", choices=("auto", "wandb", "optuna"), default="auto",
+        help="who shares out the runs; auto: wandb where a key is found, else Optuna [auto]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--storage", metavar="URL", help="Optuna's data base [sqlite:///<folder of the sweep>/sweep.db]"
+    )
+    parser.add_argument(
+        "--workers", type=positive_int, default=1, help="processes; they share this machine's cores [1]"
+    )
+    parser.add_argument(
+        "--patience", type=positive_int, default=120, metavar="SECONDS",
+        help="a worker that is not heard of for this long is given up, and another takes its run (Optuna) [120]",
+    )  # fmt: skip
+    return parser
+
+
+def _name_by_id(arguments: argparse.Namespace) -> str | None:
+    """With Optuna a sweep's id is its name; wandb's ids say nothing."""
+    return None if arguments.backend == "wandb" else arguments.sweep_id
+
+
+def _choose_backend(arguments: argparse.Namespace, sweep: Sweep) -> Backend:
+    """The one asked for; else the one that the sweep's folder was started with; else wandb where a key is found."""
+    kind = arguments.backend
+    if kind == "auto":
+        if arguments.storage or (sweep.folder / "sweep.db").exists() or sweep.config.wandb_mode == "disabled":
+            kind = "optuna"
+        else:
+            kind = "wandb" if has_wandb_key(sweep.config, wandb_settings()) else "optuna"
+    if kind == "optuna":
+        return OptunaSweep(sweep, arguments.storage, arguments.patience)
+    if arguments.storage:
+        raise UserError("--storage: belongs to --backend optuna; wandb keeps its sweeps itself")
+    return WandbSweep(sweep, getattr(arguments, "sweep_id", None))
+
+
+# --- several workers on one machine
+
+
+def _run_workers(backend: Backend, n_workers: int) -> None:
+    """Processes that join the sweep, each with its share of the cores (and one of the GPUs); wait until all are done."""
+    folder, processes = make_folder(backend.sweep.folder), []
+    command = [
+        sys.executable, str(HERE / "attach_sweep.py"), "--backend", backend.name, "--sweep_id", backend.sweep_id,
+        *backend.worker_flags, *backend.sweep.argv,
+    ]  # fmt: skip
+    with _children_end_with_us(processes):
+        for worker in range(n_workers):
+            with (folder / f"worker_{worker}.log").open("a") as output:
+                processes.append(
+                    subprocess.Popen(command, stdout=output, stderr=output, env=_environment(worker, n_workers))
+                )
+        print(f"{n_workers} workers write to {folder / 'worker_*.log'}", flush=True)
+        reported = {result.name for result in backend.results() if result.state == "finished"}
+        while any(process.poll() is None for process in processes):
+            time.sleep(POLL_SECONDS)
+            for result in backend.results():
+                if result.state in ("finished", "failed") and result.name not in reported:
+                    reported.add(result.name)
+                    print(f"{result.state}: {result.name} {result.error}", flush=True)
+
+
+@contextmanager
+def _children_end_with_us(processes: list[subprocess.Popen]) -> Iterator[None]:
+    """Whatever ends this process interrupts its workers, which save their state, and waits for them."""
+    try:
+        yield
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in processes:
+            process.wait()
+
+
+def _environment(worker: int, n_workers: int) -> dict[str, str]:
+    """Threads for a worker's share of the cores, and its GPU where the machine has several."""
+    environment = dict(os.environ)
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // n_workers)))
+    n_gpus = torch.cuda.device_count()
+    if n_gpus > 1:
+        environment.setdefault("CUDA_VISIBLE_DEVICES", str(worker % n_gpus))
+    return environment

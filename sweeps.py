@@ -1,0 +1,259 @@
+"""What a sweep is: runs of train.py that differ in the seed or in other settings, and the result of each.
+
+A sweep owns `results/<sweep name>/`: a run's folder for each run, summary.csv and the stability figures. Which worker takes
+which run is the business of a backend (sweep_backends.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+
+import train
+from config import Config, load_config
+from tracking import RunFolder
+from utils import UserError
+
+PAPER_SEEDS = list(range(10))
+DISTRIBUTIONS = ("uniform", "int_uniform", "log_uniform_values")
+SCORE_NAME = re.compile(r"test_metric/facet_(\d+)_label_(.+?)_(weighted_accuracy|hungarian_accuracy|accuracy|nmi|ari)")
+
+
+class RunResult(NamedTuple):
+    """One run of a sweep as its backend knows it."""
+
+    name: str
+    values: dict[str, Any]
+    """The settings that the sweep chose for this run."""
+    state: str
+    """waiting, running, failed or finished."""
+    numbers: dict[str, float] = {}
+    """The metrics of the last epoch; empty unless finished."""
+    curves: dict[str, list[list[float]]] = {}
+    """Label -> [epoch, best accuracy of a facet] of every epoch; 'loss' where there are no labels."""
+    error: str = ""
+    """Why it failed."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The runs of a sweep. Every one is checked when the sweep is made, before any of them trains."""
+
+    argv: tuple[str, ...]
+    """Flags of train.py that hold for every run."""
+    method: str
+    """grid or random."""
+    parameters: dict[str, dict[str, Any]]
+    """What varies, in wandb's format."""
+    run_cap: int | None
+    """Number of runs of a random sweep; an upper limit for a grid."""
+    chosen_name: str | None = None
+    """Name of the sweep; by default <configuration or dataset>_sweep."""
+
+    def __post_init__(self) -> None:
+        if self.config.run_name:
+            raise UserError("--run_name: a sweep names its runs itself; --sweep_name names the sweep")
+        if self.config.overwrite:
+            raise UserError(
+                f"--overwrite: a sweep resumes; to start again, delete {self.folder} or choose --sweep_name"
+            )
+        seen: dict[str, dict[str, Any]] = {}
+        for values in self.runs:
+            load_config(self.argv, values)
+            name = self.run_name(values)
+            if name in seen:
+                raise UserError(f"the sweep has the run {name} twice: {seen[name]} and {values}")
+            seen[name] = values
+
+    @cached_property
+    def config(self) -> Config:
+        """The settings that the runs share."""
+        return load_config(self.argv)
+
+    @property
+    def origin(self) -> str:
+        """What the runs are named after: the configuration file or the data set."""
+        return Path(self.config.config_args_path or self.config.dataset).stem
+
+    @property
+    def name(self) -> str:
+        return self.chosen_name or f"{self.origin}_sweep"
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.config.results_dir) / self.name
+
+    @cached_property
+    def runs(self) -> list[dict[str, Any]]:
+        """The chosen values of every run: all combinations, or run_cap draws that are the same each time."""
+        if self.method == "grid":
+            options = [_options(key, parameter) for key, parameter in self.parameters.items()]
+            rows = [dict(zip(self.parameters, row, strict=True)) for row in itertools.product(*options)]
+            return rows[: self.run_cap]
+        rng = np.random.default_rng(0)
+        return [
+            {key: _draw(key, parameter, rng) for key, parameter in self.parameters.items()}
+            for _ in range(self.run_cap or 0)
+        ]
+
+    def run_name(self, values: Mapping[str, Any]) -> str:
+        """<configuration>_<setting>_<value>_..._seed<seed>: a name for a folder."""
+        words = [self.origin] + [f"{key}_{value}" for key, value in values.items() if key != "seed"]
+        text = re.sub(r"[^\w.-]+", "-", "_".join(words))
+        if len(text) > 120:
+            text = f"{text[:110]}_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        return f"{text}_seed{values.get('seed', self.config.seed)}"
+
+    def train(self, name: str, values: Mapping[str, Any]) -> RunResult:
+        """Train the run of that name, or go on with it, in this process.
+
+        Raises:
+            KeyboardInterrupt: it was interrupted, and the state is saved.
+            Exception: whatever training raised.
+        """
+        argv = [*self.argv, "--results_dir", str(self.folder), "--run_name", name]
+        if train.main(argv, values) == train.INTERRUPTED:
+            raise KeyboardInterrupt
+        return read_result(self.folder / name, values)
+
+
+def read_result(folder: Path, values: Mapping[str, Any]) -> RunResult:
+    """The result of a run that has trained to its end."""
+    rows = RunFolder(folder).read_metrics()
+    return RunResult(folder.name, dict(values), "finished", rows[-1], accuracy_curves(rows))
+
+
+def accuracy_curves(rows: Sequence[Mapping[str, float]]) -> dict[str, list[list[float]]]:
+    """Logged epochs -> label -> [epoch, accuracy of the best facet]; the test loss under 'loss' where none is labelled."""
+    labels = sorted({match[2] for key in rows[-1] if (match := SCORE_NAME.fullmatch(key))})
+    curves = {
+        label: [[row["epoch"], round(best_facet(row, label)["accuracy"], 5)] for row in rows if has_label(row, label)]
+        for label in labels
+    }
+    return curves or {"loss": [[row["epoch"], row["test_metric/loss"]] for row in rows if "test_metric/loss" in row]}
+
+
+def has_label(row: Mapping[str, float], label: str) -> bool:
+    """Whether an epoch was evaluated against a label."""
+    return f"test_metric/facet_0_label_{label}_accuracy" in row
+
+
+def best_facet(row: Mapping[str, float], label: str) -> dict[str, float]:
+    """The scores (accuracy, nmi, ...) of the facet with the highest accuracy for a label."""
+    facets: dict[str, dict[str, float]] = {}
+    for key, value in row.items():
+        if (match := SCORE_NAME.fullmatch(key)) and match[2] == label:
+            facets.setdefault(match[1], {})[match[3]] = value
+    return max(facets.values(), key=lambda scores: scores["accuracy"])
+
+
+# --- from flags to a sweep
+
+
+def define_sweep(argv: Sequence[str], seeds: Sequence[int] | None, sweep_config: str | None, name: str | None) -> Sweep:
+    """The sweep of a command line: a file in wandb's format, seeds, or both; the paper's ten seeds by default.
+
+    Raises:
+        UserError: the file is not a sweep, a parameter is not a setting, or the grid is empty.
+    """
+    content = _read_sweep_config(sweep_config) if sweep_config else {}
+    parameters = dict(content.get("parameters") or {})
+    if seeds is not None or not sweep_config:
+        parameters["seed"] = {"values": list(PAPER_SEEDS if seeds is None else seeds)}
+    sweep = Sweep(tuple(argv), content.get("method", "grid"), parameters, content.get("run_cap"), name)
+    if not parameters or not sweep.runs:
+        raise UserError(f"{sweep_config or '--seeds'}: no runs; name at least one parameter with at least one value")
+    return sweep
+
+
+def _read_sweep_config(path: str) -> dict[str, Any]:
+    """A sweep.yml: method, parameters and, for random, run_cap. What only wandb's site uses (name, metric) is ignored."""
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"sweep_config = {path!r}: cannot be read as YAML ({error})") from None
+    if not isinstance(content, dict) or not isinstance(content.get("parameters"), dict):
+        raise UserError(f"sweep_config = {path!r}: needs 'parameters:' with settings below it, as in wandb's sweeps")
+    method, run_cap = content.get("method", "grid"), content.get("run_cap")
+    if method not in ("grid", "random"):
+        raise UserError(f"sweep_config = {path!r}: method {method!r} is not known; use grid or random")
+    if run_cap is not None and not (isinstance(run_cap, int) and run_cap >= 1):
+        raise UserError(f"sweep_config = {path!r}: run_cap {run_cap!r} must be a whole number of at least 1")
+    if method == "random" and run_cap is None:
+        raise UserError(f"sweep_config = {path!r}: method random needs run_cap, the number of runs")
+    for key, parameter in content["parameters"].items():
+        if not isinstance(parameter, dict):
+            raise UserError(
+                f"sweep_config = {path!r}: parameter {key!r} must be 'value: ...', 'values: [...]' or 'min: ... max: ...'"
+            )
+    return content
+
+
+def _options(key: str, parameter: Mapping[str, Any]) -> list[Any]:
+    """All values of a parameter of a grid."""
+    if "value" in parameter:
+        return [parameter["value"]]
+    if isinstance(parameter.get("values"), list):
+        return parameter["values"]
+    raise UserError(f"sweep parameter {key!r}: a grid needs 'value' or a list of 'values'; got {dict(parameter)}")
+
+
+def _draw(key: str, parameter: Mapping[str, Any], rng: np.random.Generator) -> Any:
+    """One value of a parameter of a random sweep."""
+    if "value" in parameter or "values" in parameter:
+        options = _options(key, parameter)
+        if not options:
+            raise UserError(f"sweep parameter {key!r}: 'values' is empty")
+        return options[rng.integers(len(options))]
+    low, high = parameter.get("min"), parameter.get("max")
+    is_whole = isinstance(low, int) and isinstance(high, int)
+    kind = parameter.get("distribution", "int_uniform" if is_whole else "uniform")
+    numbers = all(isinstance(bound, (int, float)) and not isinstance(bound, bool) for bound in (low, high))
+    if not numbers or low > high or kind not in DISTRIBUTIONS or (kind == "log_uniform_values" and low <= 0):
+        raise UserError(
+            f"sweep parameter {key!r}: {dict(parameter)} is not understood; use 'value', 'values', or min <= max with "
+            f"distribution {', '.join(DISTRIBUTIONS)} (above 0 for the last)"
+        )
+    if kind == "int_uniform":
+        return int(rng.integers(low, high + 1))
+    if kind == "log_uniform_values":
+        return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+    return float(rng.uniform(low, high))
+
+
+def seeds_from_words(words: Sequence[str] | None) -> list[int] | None:
+    """0 1 2, or 0 .. 9 for a range, both ends included."""
+    if words is None:
+        return None
+    seeds: list[int] = []
+    for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
+        if word.isdecimal():
+            seeds.append(int(word))
+        elif word == ".." and before.isdecimal() and after.isdecimal() and int(before) < int(after):
+            seeds += range(int(before) + 1, int(after))
+        else:
+            raise UserError(f"--seeds {' '.join(words)}: {word!r} is not a seed; write 0 1 2, or 0 .. 9 for a range")
+    if not seeds:
+        raise UserError("--seeds: name at least one, as in --seeds 0 1 2, or 0 .. 9 for a range")
+    return seeds
+
+
+def describe_error(error: BaseException) -> str:
+    """One line about what went wrong."""
+    text = " ".join(str(error).split())[:500]
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
+
+
+def as_json(result: RunResult) -> str:
+    """A result as text, for the files and data bases that carry it between workers."""
+    return json.dumps(result._asdict())

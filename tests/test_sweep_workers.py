@@ -1,0 +1,238 @@
+"""Sweeps with real workers: nothing twice, nothing lost, whatever dies; by Optuna (SQLite, PostgreSQL) and by wandb's client."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+import yaml
+from optuna.trial import TrialState
+from test_train import NO_FIGURES, SMALL, metrics_of
+from wandb_stub import KEY, serving
+
+import start_sweep
+import train
+
+HERE = Path(__file__).resolve().parent.parent
+FLAGS = [*SMALL, *NO_FIGURES]
+LONG = ["--n_epochs_per_progressive_step", "20", "20", "--checkpoint_every_n_epochs", "1"]
+
+
+@pytest.fixture(autouse=True)
+def _no_account(monkeypatch, tmp_path):
+    """No key of the machine's user reaches a test."""
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no_netrc"))
+
+
+def trials(url: str, name: str = "digits_sweep") -> list[optuna.trial.FrozenTrial]:
+    """The trials that are about a run."""
+    study = optuna.load_study(study_name=name, storage=url)
+    return [trial for trial in study.get_trials() if "run" in trial.user_attrs]
+
+
+def runs_by_state(url: str) -> dict[TrialState, list[str]]:
+    """State -> names of the runs in it, in order."""
+    found: dict[TrialState, list[str]] = {}
+    for trial in trials(url):
+        found.setdefault(trial.state, []).append(trial.user_attrs["run"])
+    return {state: sorted(names) for state, names in found.items()}
+
+
+def spawn(script: str, *flags: str, **options: object) -> subprocess.Popen:
+    """A sweep script in a process of its own."""
+    return subprocess.Popen([sys.executable, str(HERE / script), *FLAGS, *flags], text=True, **options)
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen) -> None:
+    """Until something has happened while a process runs; it must not end before."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+# --- Optuna
+
+
+def test_two_workers_share_six_seeds_and_the_same_command_repeats_nothing(tmp_path, capsys):
+    argv = [*FLAGS, *LONG, "--results_dir", str(tmp_path), "--seeds", "0", "..", "5", "--workers", "2"]
+    folder, names = tmp_path / "digits_sweep", [f"digits_seed{seed}" for seed in range(6)]
+    assert start_sweep.main(argv) == 0
+    assert runs_by_state(f"sqlite:///{folder / 'sweep.db'}") == {TrialState.COMPLETE: names}
+    assert [len(metrics_of(folder / name)) for name in names] == [40] * 6
+    said = capsys.readouterr().out
+    assert "6 runs: 6 finished" in said and "finished: digits_seed3" in said
+    assert (folder / "summary.csv").exists() and (folder / "stability_digit.png").exists()
+    logs = [(folder / f"worker_{worker}.log").read_text() for worker in (0, 1)]
+    assert sum(log.count("starting") for log in logs) == 6 and all("starting" in log for log in logs)
+
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("digits_seed*/metrics.jsonl")}
+    assert start_sweep.main([*argv[:-2], "--summarise"]) == 0
+    assert start_sweep.main(argv[:-2]) == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(trials(f"sqlite:///{folder / 'sweep.db'}")) == 6
+
+
+def test_the_seed_of_a_killed_worker_is_finished_by_another_to_the_same_numbers(tmp_path):
+    flags = [*LONG, "--results_dir", str(tmp_path), "--patience", "4"]
+    folder = tmp_path / "digits_sweep"
+    first = spawn("start_sweep.py", *flags, "--seeds", "0", "1", stdout=subprocess.DEVNULL)
+    wait_until(lambda: (folder / "digits_seed0" / "checkpoint.pt").exists(), first)
+    second = spawn("attach_sweep.py", *flags, "--sweep_id", "digits_sweep", stdout=subprocess.PIPE)
+    first.kill()
+    said, _ = second.communicate(timeout=300)
+    assert second.returncode == 0
+    states = runs_by_state(f"sqlite:///{folder / 'sweep.db'}")
+    assert states == {TrialState.COMPLETE: ["digits_seed0", "digits_seed1"], TrialState.FAIL: ["digits_seed0"]}
+    assert f"resuming {folder / 'digits_seed0'}" in said and "2 runs: 2 finished" in said
+    alone = [*FLAGS, *LONG, "--results_dir", str(tmp_path), "--run_name", "alone", "--seed", "0"]
+    assert train.main(alone) == 0
+    assert metrics_of(folder / "digits_seed0") == metrics_of(tmp_path / "alone")
+
+
+def test_an_interrupted_worker_gives_its_run_back_at_once(tmp_path):
+    folder = tmp_path / "digits_sweep"
+    flags = [*LONG, "--results_dir", str(tmp_path), "--seeds", "0"]
+    worker = spawn("start_sweep.py", *flags, stdout=subprocess.DEVNULL)
+    wait_until(lambda: (folder / "digits_seed0" / "checkpoint.pt").exists(), worker)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(60) == train.INTERRUPTED
+    assert TrialState.WAITING in runs_by_state(f"sqlite:///{folder / 'sweep.db'}")
+    assert start_sweep.main([*FLAGS, *flags]) == 0
+    assert len(metrics_of(folder / "digits_seed0")) == 40
+
+
+def test_a_failing_run_is_marked_and_the_others_finish(tmp_path, capsys):
+    path = tmp_path / "sweep.yml"
+    path.write_text("parameters: {init_lr: {values: [1.0e+30, 1.0e-3]}, seed: {values: [0, 1]}}")
+    argv = [*FLAGS, "--results_dir", str(tmp_path), "--sweep_config", str(path), "--sweep_name", "mixed"]
+    assert start_sweep.main(argv) == 1
+    said = capsys.readouterr()
+    assert "4 runs: 2 failed, 2 finished" in said.out
+    assert "failed: digits_init_lr_1e-30_seed0: the loss is nan" in said.out.replace("1e+30", "1e-30")
+    assert "error: digits_init_lr_1e-30_seed1" in said.err and "Traceback" not in said.err
+    summary = (tmp_path / "mixed" / "summary.csv").read_text()
+    assert "init_lr=0.001,digit,accuracy,2," in summary and "e+30" not in summary
+    assert start_sweep.main(argv) == 1  # another try for those that failed
+    assert "4 runs: 2 failed, 2 finished" in capsys.readouterr().out
+
+
+# --- PostgreSQL, for several machines
+
+
+@pytest.fixture(scope="module")
+def postgresql(tmp_path_factory) -> Iterator[str]:
+    """The address of a data base on a server that lives as long as the tests of this file."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin")) + [Path(p).parent for p in [shutil.which("initdb")] if p]
+    if not found:
+        pytest.skip("no PostgreSQL server installed (Debian: apt-get install postgresql)")
+    as_user = ["runuser", "-u", "postgres", "--"] if getpass.getuser() == "root" else []
+    folder = Path("/tmp") / f"mfcvae_postgresql_{os.getpid()}"  # short: a socket's path has 100 characters at most
+    folder.mkdir(mode=0o777)
+    folder.chmod(0o777)
+
+    def call(program: str, *flags: str) -> None:
+        command = [*as_user, str(found[0] / program), *flags]
+        done = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    data, port = folder / "data", str(20000 + os.getpid() % 20000)
+    call("initdb", "-D", str(data), "-U", "mfcvae", "--auth", "trust", "--no-sync")
+    options = f"-c listen_addresses=127.0.0.1 -p {port} -c unix_socket_directories={folder} -c fsync=off"
+    call("pg_ctl", "-D", str(data), "-l", str(folder / "log"), "-o", options, "-w", "start")
+    try:
+        yield f"postgresql://mfcvae@127.0.0.1:{port}/postgres"
+    finally:
+        call("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
+        shutil.rmtree(folder)
+
+
+def test_two_clones_share_a_sweep_through_postgresql(tmp_path, postgresql):
+    clones = [tmp_path / "one", tmp_path / "two"]
+    for clone in clones:
+        clone.mkdir()
+    flags = [*LONG, "--storage", postgresql]
+    names = [f"digits_seed{seed}" for seed in range(6)]
+    first = spawn("start_sweep.py", *flags, "--seeds", "0", "..", "5", cwd=clones[0], stdout=subprocess.PIPE)
+    wait_until(lambda: (clones[0] / "results" / "digits_sweep" / "digits_seed0" / "metrics.jsonl").exists(), first)
+    second = spawn("attach_sweep.py", *flags, "--sweep_id", "digits_sweep", cwd=clones[1], stdout=subprocess.PIPE)
+    said = [worker.communicate(timeout=300)[0] for worker in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert runs_by_state(postgresql) == {TrialState.COMPLETE: names}
+    trained = [sorted(path.name for path in (clone / "results" / "digits_sweep").glob("digits_seed*")) for clone in clones]
+    assert sorted(trained[0] + trained[1]) == names and trained[0] and trained[1]
+    assert all("6 runs: 6 finished" in text for text in said)  # each clone sums up the runs of both
+    first_csv, second_csv = [(clone / "results" / "digits_sweep" / "summary.csv").read_text() for clone in clones]
+    assert first_csv == second_csv and ",digit,accuracy,6," in first_csv
+
+
+# --- Weights & Biases
+
+AGENT = """
+import sys
+import wandb.agents.pyagent
+wandb.agents.pyagent.Agent.HEARTBEAT_SLEEP_SECONDS = 0.2
+sys.path.insert(0, {root!r})
+import {module}
+from utils import run
+run(lambda: {module}.main(sys.argv[1:]))
+"""
+
+
+def spawn_agent(module: str, url: str, *flags: str) -> subprocess.Popen:
+    """A sweep script in a process of its own, whose agent asks the server often."""
+    code = AGENT.format(root=str(HERE), module=module)
+    environment = os.environ | {"WANDB_BASE_URL": url, "WANDB_API_KEY": KEY}
+    command = [sys.executable, "-c", code, *FLAGS, "--wandb_mode", "offline", "--backend", "wandb", *flags]
+    return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def test_two_agents_share_six_seeds_of_a_wandb_sweep(tmp_path):
+    folder, flags = tmp_path / "digits_sweep", ["--results_dir", str(tmp_path)]
+    with serving() as server:
+        server.min_agents = 2
+        first = spawn_agent("start_sweep", server.url, *flags, "--seeds", "0", "..", "5")
+        wait_until(lambda: server.n_agents > 0, first)
+        second = spawn_agent("attach_sweep", server.url, *flags, "--sweep_id", "swp1", "--sweep_name", "digits_sweep")
+        said = [agent.communicate(timeout=300)[0] for agent in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), said
+    assert server.sweep["parameters"] == {"seed": {"values": [0, 1, 2, 3, 4, 5]}} and server.sweep["method"] == "grid"
+    assert sorted(value for _, value in server.handed_out) == list(range(6))
+    assert {agent for agent, _ in server.handed_out} == {"agent1", "agent2"}
+    assert [len(metrics_of(folder / f"digits_seed{seed}")) for seed in range(6)] == [4] * 6
+    assert "6 runs: 6 finished" in said[0]
+    assert len(list(folder.glob("wandb/offline-run-*"))) == 6
+
+
+def test_a_wandb_sweep_marks_failures_and_goes_on_after_a_kill(tmp_path):
+    folder = tmp_path / "mixed"
+    sweep_yml = tmp_path / "sweep.yml"
+    sweep_yml.write_text("parameters: {init_lr: {values: [1.0e+30, 1.0e-3, 2.0e-3, 3.0e-3]}}")
+    flags = ["--results_dir", str(tmp_path), "--sweep_config", str(sweep_yml), "--sweep_name", "mixed", *LONG]
+    with serving() as server:
+        first = spawn_agent("start_sweep", server.url, *flags)
+        third = folder / "digits_init_lr_0.002_seed1"
+        wait_until((third / "checkpoint.pt").exists, first)
+        first.kill()
+        first.communicate()
+        assert json.loads((third / "sweep_run.json").read_text())["state"] == "running"
+        second = spawn_agent("start_sweep", server.url, *flags)
+        said, _ = second.communicate(timeout=300)
+    assert second.returncode == 1
+    assert server.operations.count("UpsertSweep") == 1  # the second start goes on with the same sweep
+    assert [value for _, value in server.handed_out] == [1e30, 1e-3, 2e-3, 3e-3]
+    assert f"resuming {third}" in said and len(metrics_of(third)) == 40
+    assert "4 runs: 1 failed, 3 finished" in said and "the loss is nan" in said
+    record = yaml.safe_load((folder / "wandb_sweep.yml").read_text())
+    assert record["sweep_id"] == "swp1" and KEY not in (folder / "wandb_sweep.yml").read_text()

@@ -1,0 +1,234 @@
+"""What a sweep is made of: its runs, their names, what is refused, and the summary of its results."""
+
+from __future__ import annotations
+
+import csv
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_train import NO_FIGURES, SMALL
+from wandb_stub import serving
+
+import attach_sweep
+import start_sweep
+import train
+from sweep_summary import report_sweep, summarise_results, write_summary
+from sweeps import RunResult, accuracy_curves, best_facet, define_sweep, seeds_from_words
+from utils import UserError
+
+HERE = Path(__file__).resolve().parent.parent
+FLAGS = [*SMALL, *NO_FIGURES]
+
+
+@pytest.fixture(autouse=True)
+def _no_account(monkeypatch, tmp_path):
+    """No key of the machine's user reaches a test."""
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no_netrc"))
+
+
+# --- the runs
+
+
+@pytest.mark.parametrize(
+    ("words", "seeds"),
+    [(None, None), (["3"], [3]), (["0", "1", "..", "4", "9"], [0, 1, 2, 3, 4, 9]), (["2", "..", "3"], [2, 3])],
+)
+def test_seeds_are_listed_or_a_range(words, seeds):
+    assert seeds_from_words(words) == seeds
+
+
+def test_the_default_is_the_papers_ten_seeds():
+    sweep = define_sweep(SMALL, None, None, None)
+    assert [values["seed"] for values in sweep.runs] == list(range(10))
+    assert (sweep.name, sweep.run_name({"seed": 7})) == ("digits_sweep", "digits_seed7")
+
+
+def test_a_grid_is_every_combination(tmp_path):
+    path = tmp_path / "sweep.yml"
+    path.write_text("parameters: {z_dim: {values: [2, 3]}, init_lr: {value: 1.0e-3}}")
+    sweep = define_sweep(SMALL, [0, 1], str(path), "mine")
+    assert len(sweep.runs) == 4
+    assert sweep.run_name(sweep.runs[3]) == "digits_z_dim_3_init_lr_0.001_seed1"
+    alone = define_sweep(SMALL, None, str(path), None)
+    assert len(alone.runs) == 2 and "seed" not in alone.runs[0]
+
+
+def test_a_random_sweep_draws_the_same_runs_each_time(tmp_path):
+    path = tmp_path / "sweep.yml"
+    path.write_text(
+        "method: random\nrun_cap: 40\nparameters:\n  init_lr: {min: 1.0e-4, max: 1.0e-2, distribution: log_uniform_values}\n"
+        "  z_dim: {min: 2, max: 4}\n  activation: {values: [relu, elu]}\n  gamma_kl_z_pretrain: {min: 0, max: 0.5}\n"
+    )
+    runs = define_sweep(SMALL, None, str(path), None).runs
+    assert runs == define_sweep(SMALL, None, str(path), None).runs
+    assert {run["z_dim"] for run in runs} == {2, 3, 4} and {run["activation"] for run in runs} == {"relu", "elu"}
+    rates = sorted(run["init_lr"] for run in runs)
+    assert 1e-4 <= rates[0] < 1e-3 < rates[-1] <= 1e-2 and 5e-4 < rates[20] < 2e-3
+
+
+# --- what is refused, before any training
+
+
+@pytest.mark.parametrize(
+    ("sweep_yml", "flags", "message"),
+    [
+        (None, ["--seeds"], "name at least one"),
+        (None, ["--seeds", "a"], "'a' is not a seed"),
+        (None, ["--seeds", "..", "3"], "'..' is not a seed"),
+        (None, ["--seeds", "3", "..", "3"], "'..' is not a seed"),
+        (None, ["--seeds", "4", "4"], "twice"),
+        (None, ["--seeds", "9999999999"], "seed = 9999999999"),
+        (None, ["--run_name", "x"], "--sweep_name names the sweep"),
+        (None, ["--overwrite"], "a sweep resumes"),
+        (None, ["--bacth_size", "3"], "did you mean '--batch_size'"),
+        (None, ["--storage", "nonsense"], "not the address of a data base"),
+        (None, ["--storage", "oracle+none://x"], "not the address of a data base"),
+        (None, ["--storage", "postgresql://user:secret@127.0.0.1:1/x"], "cannot be used"),
+        (None, ["--storage", "sqlite:////no/such/folder/x.db"], "cannot be used"),
+        (None, ["--backend", "wandb"], "--wandb_mode disabled"),
+        (None, ["--backend", "wandb", "--wandb_mode", "auto"], "no wandb key found"),
+        (None, ["--backend", "wandb", "--storage", "sqlite://"], "belongs to --backend optuna"),
+        ("method: bayes\nparameters: {seed: {values: [1]}}", [], "use grid or random"),
+        ("method: random\nparameters: {seed: {values: [1]}}", [], "needs run_cap"),
+        ("run_cap: 0\nparameters: {seed: {values: [1]}}", [], "run_cap 0"),
+        ("method: grid", [], "needs 'parameters:'"),
+        ("parameters: {}", [], "no runs"),
+        ("parameters: {seed: {values: []}}", [], "no runs"),
+        ("parameters: {seed: 3}", [], "parameter 'seed' must be"),
+        ("parameters: {seed: {min: 0, max: 3}}", [], "a grid needs 'value' or a list of 'values'"),
+        ("parameters: {learning_rate: {values: [1]}}", [], "unknown setting 'learning_rate'"),
+        ("parameters: {z_5_dim: {values: [1]}}", [], "there is no facet 5"),
+        ("parameters: {batch_size: {values: [64, big]}}", [], "batch_size = 'big'"),
+        ("method: random\nrun_cap: 2\nparameters: {init_lr: {min: 2, max: 1}}", [], "is not understood"),
+        ("method: random\nrun_cap: 2\nparameters: {init_lr: {mu: 2}}", [], "is not understood"),
+        ("method: random\nrun_cap: 2\nparameters: {seed: {values: []}}", [], "'values' is empty"),
+        ("{", [], "cannot be read as YAML"),
+    ],
+)
+def test_bad_sweeps_are_refused_before_any_training(tmp_path, monkeypatch, sweep_yml, flags, message):
+    monkeypatch.setattr(train, "main", lambda *_: pytest.fail("trained"))
+    if sweep_yml:
+        (tmp_path / "sweep.yml").write_text(sweep_yml)
+        flags = ["--sweep_config", str(tmp_path / "sweep.yml"), *flags]
+    with pytest.raises(UserError) as caught:
+        start_sweep.main([*FLAGS, "--results_dir", str(tmp_path), *flags])
+    assert message in str(caught.value) and "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "--sweep_id"),
+        (["--sweep_id", "nothing"], "no sweep at"),
+        (["--sweep_id", "digits_sweeep", "--storage", "sqlite:///DIR/digits_sweep/sweep.db"], "mean 'digits_sweep'"),
+        (["--sweep_id", "digits_sweep", "--init_lr", "0.01"], "other settings: init_lr"),
+        (["--sweep_id", "digits_sweep", "--workers", "0"], "at least 1"),
+    ],
+)
+def test_a_sweep_that_cannot_be_joined(tmp_path, monkeypatch, flags, message):
+    monkeypatch.setattr(train, "main", _pretend_training)
+    base = [*FLAGS, "--results_dir", str(tmp_path)]
+    assert start_sweep.main([*base, "--seeds", "0"]) == 0
+    with pytest.raises(UserError, match=message):
+        attach_sweep.main([*base, *[flag.replace("DIR", str(tmp_path)) for flag in flags]])
+
+
+def test_a_wrong_key_and_a_server_out_of_reach(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "main", lambda *_: pytest.fail("trained"))
+    argv = [*FLAGS, "--results_dir", str(tmp_path), "--wandb_mode", "auto", "--backend", "wandb"]
+    monkeypatch.setenv("WANDB_API_KEY", "f" * 40)
+    with serving() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        with pytest.raises(UserError, match="login to .* failed"):
+            start_sweep.main(argv)
+    with pytest.raises(UserError, match="out of reach"):
+        start_sweep.main(argv)
+
+
+def _pretend_training(argv, values) -> int:
+    """Leave the metrics of a finished run, without the training."""
+    folder = Path(argv[argv.index("--run_name") - 1]) / argv[-1]
+    folder.mkdir(parents=True)
+    (folder / "metrics.jsonl").write_text('{"epoch": 0, "test_metric/loss": 1.5}\n')
+    return 0
+
+
+def test_dry_run_lists_the_runs_and_does_nothing(tmp_path, capsys):
+    assert start_sweep.main([*FLAGS, "--results_dir", str(tmp_path), "--seeds", "0", "5", "--dry_run"]) == 0
+    assert capsys.readouterr().out.split()[1:] == ["2", "runs", "digits_seed0", "digits_seed5"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("script", ["start_sweep.py", "attach_sweep.py"])
+def test_help(script):
+    shown = subprocess.run([sys.executable, HERE / script, "--help"], capture_output=True, text=True, check=True).stdout
+    assert "--workers" in shown and "config_args_path" in shown
+
+
+# --- the summary
+
+
+def scores(j: int, label: str, accuracy: float, nmi: float = 0.5) -> dict[str, float]:
+    """The logged scores of a facet against a label."""
+    values = {"accuracy": accuracy, "weighted_accuracy": 0.1, "hungarian_accuracy": 0.2, "nmi": nmi, "ari": 0.3}
+    return {f"test_metric/facet_{j}_label_{label}_{key}": value for key, value in values.items()}
+
+
+def finished(seed: int, accuracy: float, loss: float, **values: float) -> RunResult:
+    """A run whose facet 1 has the accuracy for 'shape', and facet 0 a lower one."""
+    row = {"epoch": 1, "test_metric/loss": loss, "test_metric/facet_nmi_0_1": 0.04}
+    row |= scores(0, "shape", accuracy / 2, nmi=0.9) | scores(1, "shape", accuracy, nmi=0.6)
+    first = {"epoch": 0, "test_metric/loss": 9.0} | scores(0, "shape", 0.25) | scores(1, "shape", 0.2)
+    return RunResult(f"x_seed{seed}", {"seed": seed, **values}, "finished", row, accuracy_curves([first, row]))
+
+
+def test_mean_and_spread_are_over_seeds_of_the_best_facet():
+    results = [finished(0, 0.8, 10.0), finished(1, 0.9, 14.0), RunResult("x_seed2", {"seed": 2}, "running")]
+    rows = {(row.label, row.metric): row for row in summarise_results(results)}
+    assert len(rows) == 7
+    accuracy = rows["shape", "accuracy"]
+    assert accuracy.n_runs == 2 and (accuracy.min, accuracy.max) == (0.8, 0.9)
+    assert accuracy.mean == pytest.approx(0.85)
+    assert accuracy.population_sd == pytest.approx(0.05)
+    assert accuracy.sample_sd == pytest.approx(0.1 / math.sqrt(2))
+    assert rows["shape", "nmi"].mean == pytest.approx(0.6)
+    assert rows["", "loss"].mean == 12.0
+    assert rows["", "facet_nmi_0_1"].mean == pytest.approx(0.04)
+    assert results[0].curves == {"shape": [[0, 0.25], [1, 0.8]]}
+
+
+def test_groups_of_a_grid_are_kept_apart():
+    results = [finished(seed, 0.1 * z + 0.01 * seed, 1.0, z_dim=z) for z in (2, 3) for seed in (0, 1)]
+    means = {row.group: row.mean for row in summarise_results(results) if row.metric == "accuracy"}
+    assert means == {"z_dim=2": pytest.approx(0.205), "z_dim=3": pytest.approx(0.305)}
+
+
+def test_the_summary_is_written_and_names_what_failed(tmp_path):
+    results = [finished(0, 0.8, 10.0), RunResult("x_seed1", {"seed": 1}, "failed", error="no data")]
+    write_summary(tmp_path, results)
+    rows = list(csv.DictReader((tmp_path / "summary.csv").open()))
+    assert rows[0]["label"] == "shape" and float(rows[0]["mean"]) == 0.8 and rows[0]["sample_sd"] == "nan"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["stability_shape.pdf", "stability_shape.png", "summary.csv"]
+    report = report_sweep(results)
+    assert "2 runs: 1 failed, 1 finished" in report and "failed: x_seed1: no data" in report
+
+
+def test_without_labels_the_loss_is_summarised(tmp_path):
+    rows = [{"epoch": e, "test_metric/loss": 3.0 - e, "test_metric/facet_nmi_0_1": 0.5} for e in (0, 1)]
+    result = RunResult("x_seed0", {"seed": 0}, "finished", rows[-1], accuracy_curves(rows))
+    assert [(row.metric, row.mean) for row in summarise_results([result])] == [("loss", 2.0), ("facet_nmi_0_1", 0.5)]
+    write_summary(tmp_path, [result])
+    assert (tmp_path / "stability_loss.png").exists()
+
+
+def test_nothing_is_written_before_a_run_has_finished(tmp_path):
+    write_summary(tmp_path, [RunResult("x_seed0", {"seed": 0}, "waiting")])
+    assert list(tmp_path.iterdir()) == [] and report_sweep([]) == "0 runs: "
+
+
+def test_the_best_facet_is_chosen_by_accuracy():
+    assert best_facet(scores(0, "a", 0.3) | scores(1, "a", 0.4, nmi=0.7) | scores(0, "b", 0.9), "a")["nmi"] == 0.7
