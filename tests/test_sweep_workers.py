@@ -170,7 +170,9 @@ def test_two_clones_share_a_sweep_through_postgresql(tmp_path, postgresql):
     said = [worker.communicate(timeout=300)[0] for worker in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0)
     assert runs_by_state(postgresql) == {TrialState.COMPLETE: names}
-    trained = [sorted(path.name for path in (clone / "results" / "digits_sweep").glob("digits_seed*")) for clone in clones]
+    trained = [
+        sorted(path.name for path in (clone / "results" / "digits_sweep").glob("digits_seed*")) for clone in clones
+    ]
     assert sorted(trained[0] + trained[1]) == names and trained[0] and trained[1]
     assert all("6 runs: 6 finished" in text for text in said)  # each clone sums up the runs of both
     first_csv, second_csv = [(clone / "results" / "digits_sweep" / "summary.csv").read_text() for clone in clones]
@@ -196,6 +198,14 @@ def spawn_agent(module: str, url: str, *flags: str) -> subprocess.Popen:
     environment = os.environ | {"WANDB_BASE_URL": url, "WANDB_API_KEY": KEY}
     command = [sys.executable, "-c", code, *FLAGS, "--wandb_mode", "offline", "--backend", "wandb", *flags]
     return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def exit_code(offline_run: Path) -> int | None:
+    """How a run of wandb ended, read back by wandb's own reader."""
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(offline_run)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    ends = [record["exit"]["exit_code"] for record in map(json.loads, shown.splitlines()) if record["type"] == "exit"]
+    return ends[0] if ends else None
 
 
 def test_two_agents_share_six_seeds_of_a_wandb_sweep(tmp_path):
@@ -234,5 +244,6 @@ def test_a_wandb_sweep_marks_failures_and_goes_on_after_a_kill(tmp_path):
     assert [value for _, value in server.handed_out] == [1e30, 1e-3, 2e-3, 3e-3]
     assert f"resuming {third}" in said and len(metrics_of(third)) == 40
     assert "4 runs: 1 failed, 3 finished" in said and "the loss is nan" in said
+    assert [exit_code(run) for run in sorted(folder.glob("wandb/offline-run-*"))] == [1, 0, None, 0]  # one was killed
     record = yaml.safe_load((folder / "wandb_sweep.yml").read_text())
     assert record["sweep_id"] == "swp1" and KEY not in (folder / "wandb_sweep.yml").read_text()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import wandb
 from test_train import NO_FIGURES, SMALL
-from wandb_stub import serving
+from wandb_stub import KEY, serving
 
 import attach_sweep
 import start_sweep
@@ -19,7 +18,6 @@ from sweep_summary import report_sweep, summarise_results, write_summary
 from sweeps import RunResult, accuracy_curves, best_facet, define_sweep, seeds_from_words
 from utils import UserError
 
-HERE = Path(__file__).resolve().parent.parent
 FLAGS = [*SMALL, *NO_FIGURES]
 
 
@@ -137,6 +135,15 @@ def test_a_sweep_that_cannot_be_joined(tmp_path, monkeypatch, flags, message):
         attach_sweep.main([*base, *[flag.replace("DIR", str(tmp_path)) for flag in flags]])
 
 
+@pytest.fixture
+def _fresh_wandb():
+    """wandb's client remembers the server of its process."""
+    wandb.teardown()
+    yield
+    wandb.teardown()
+
+
+@pytest.mark.usefixtures("_fresh_wandb")
 def test_a_wrong_key_and_a_server_out_of_reach(tmp_path, monkeypatch):
     monkeypatch.setattr(train, "main", lambda *_: pytest.fail("trained"))
     argv = [*FLAGS, "--results_dir", str(tmp_path), "--wandb_mode", "auto", "--backend", "wandb"]
@@ -147,6 +154,17 @@ def test_a_wrong_key_and_a_server_out_of_reach(tmp_path, monkeypatch):
             start_sweep.main(argv)
     with pytest.raises(UserError, match="out of reach"):
         start_sweep.main(argv)
+
+
+@pytest.mark.usefixtures("_fresh_wandb")
+def test_an_unknown_wandb_sweep(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "main", lambda *_: pytest.fail("trained"))
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    argv = [*FLAGS, "--results_dir", str(tmp_path), "--wandb_mode", "offline", "--backend", "wandb"]
+    with serving() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        with pytest.raises(UserError, match="--sweep_id nothing: wandb's server .*was not found"):
+            attach_sweep.main([*argv, "--sweep_id", "nothing"])
 
 
 def _pretend_training(argv, values) -> int:
@@ -163,9 +181,11 @@ def test_dry_run_lists_the_runs_and_does_nothing(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("script", ["start_sweep.py", "attach_sweep.py"])
-def test_help(script):
-    shown = subprocess.run([sys.executable, HERE / script, "--help"], capture_output=True, text=True, check=True).stdout
+@pytest.mark.parametrize("script", [start_sweep, attach_sweep])
+def test_help(script, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        script.main(["--help"])
+    shown = capsys.readouterr().out
     assert "--workers" in shown and "config_args_path" in shown
 
 
@@ -212,7 +232,11 @@ def test_the_summary_is_written_and_names_what_failed(tmp_path):
     write_summary(tmp_path, results)
     rows = list(csv.DictReader((tmp_path / "summary.csv").open()))
     assert rows[0]["label"] == "shape" and float(rows[0]["mean"]) == 0.8 and rows[0]["sample_sd"] == "nan"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["stability_shape.pdf", "stability_shape.png", "summary.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "stability_shape.pdf",
+        "stability_shape.png",
+        "summary.csv",
+    ]
     report = report_sweep(results)
     assert "2 runs: 1 failed, 1 finished" in report and "failed: x_seed1: no data" in report
 

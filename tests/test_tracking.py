@@ -9,13 +9,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import wandb
 import yaml
 from test_train import NO_FIGURES, SMALL
+from wandb_stub import serving
 
 import tracking
 import train
 from config import build_config
 from tracking import RunFolder, resolve_wandb_mode
+from utils import UserError
 
 TRAIN_LOSS = [
     "loss", "log_prob_p_x_z", "log_prob_E_p_z_c", "log_prob_E_p_c", "log_prob_E_q_z_x", "log_prob_E_q_c_x", "kl_z", "kl_c",
@@ -66,7 +69,7 @@ def test_a_disabled_run_leaves_its_folder_whole(tmp_path, monkeypatch):
     argv = [*SMALL, "--results_dir", str(tmp_path), "--run_name", "run", "--save_model", "true"]
     assert train.main(argv) == 0
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"config.yml", "metrics.jsonl", "checkpoint.pt", "save_dict.pt", "figures"}
+    assert names == {"config.yml", "metrics.jsonl", "checkpoint.pt", "save_dict.pt", "figures", ".lock"}
     assert (tmp_path / "new_trained_models" / "run.pt").exists()
     settings = yaml.safe_load((tmp_path / "run" / "config.yml").read_text())
     assert build_config(settings).n_clusters_j_list == [6, 5]
@@ -125,3 +128,29 @@ def test_overwrite_deletes_only_the_runs_own_files(tmp_path):
     (tmp_path / "run" / "notes.txt").write_text("mine")
     assert train.main([*argv, "--overwrite", "--seed", "5"]) == 0
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+
+
+def test_a_refused_key_means_offline_with_one_line(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("WANDB_API_KEY", "f" * 40)
+    wandb.teardown()  # its client remembers the server of its process
+    with serving() as server, caplog.at_level(logging.WARNING):
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        run = tracking.start_wandb(build_config({"wandb_mode": "online"}), tmp_path)
+        assert run.offline
+        run.finish()
+        wandb.teardown()
+    assert len(caplog.messages) == 1 and "login to" in caplog.messages[0]
+
+
+def test_a_run_that_is_being_trained_is_left_alone(tmp_path):
+    config = build_config({"results_dir": str(tmp_path), "run_name": "run"})
+    folder = RunFolder.open(config)
+    assert folder.is_in_use()
+    with pytest.raises(UserError, match="is in use: another process trains this run"):
+        RunFolder.open(config)
+    with pytest.raises(UserError, match="is in use"):  # even when it is told to delete it
+        RunFolder.open(build_config({"results_dir": str(tmp_path), "run_name": "run", "overwrite": True}))
+    assert (folder.path / "config.yml").exists()
+    folder.close()
+    assert not folder.is_in_use()
+    RunFolder.open(config).close()

@@ -52,6 +52,8 @@ class Server(ThreadingHTTPServer):
         return {"upsertSweep": {"sweep": {"name": "swp1", "project": project}, "configValidationWarnings": []}}
 
     def _createagent(self, variables: dict[str, Any]) -> dict[str, Any]:
+        if variables["sweep"] != "swp1":
+            raise LookupError(f"sweep {variables['sweep']} was not found")
         self.n_agents += 1
         return {"createAgent": {"agent": {"id": f"agent{self.n_agents}"}}}
 
@@ -80,8 +82,8 @@ class _Handler(BaseHTTPRequestHandler):
         operation = body["query"].split("(")[0].split("{")[0].split()[-1]
         try:
             return self._send(200, {"data": self.server.answer(operation, body.get("variables") or {})})
-        except AttributeError:
-            return self._send(400, {"errors": [{"message": f"unknown operation {operation}"}]})
+        except (AttributeError, LookupError) as error:
+            return self._send(404, {"errors": [{"message": str(error)}]})
 
     def _send(self, status: int, content: dict[str, Any]) -> None:
         text = json.dumps(content).encode()
