@@ -62,6 +62,8 @@ class RunFolder:
         folder = cls(Path(config.results_dir) / config.name)
         make_folder(folder.path)
         folder._claim()
+        for leftover in folder.path.glob(".*.tmp"):  # of a process that was killed while it wrote
+            leftover.unlink(missing_ok=True)
         if config.overwrite:
             folder._clear()
         config_path = folder.path / "config.yml"

@@ -81,11 +81,13 @@ def make_folder(path: Path) -> Path:
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Call write(temporary path beside `path`), then rename: readers see the old file or the new one, never a part.
 
-    A full disk or a missing permission is a UserError; the old file stays as it was.
+    Not even when the machine itself stops: the content is on the disk before the name is. A full disk or a missing permission is a UserError; the old file stays as it was.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]

@@ -153,4 +153,11 @@ def test_a_run_that_is_being_trained_is_left_alone(tmp_path):
     assert (folder.path / "config.yml").exists()
     folder.close()
     assert not folder.is_in_use()
-    RunFolder.open(config).close()
+
+
+def test_what_a_killed_process_was_writing_is_cleared_away(tmp_path):
+    leftover = tmp_path / "run" / ".checkpoint.pt.123.tmp"
+    leftover.parent.mkdir()
+    leftover.touch()
+    RunFolder.open(build_config({"results_dir": str(tmp_path), "run_name": "run"})).close()
+    assert not leftover.exists()
