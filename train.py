@@ -22,6 +22,7 @@ import torch
 import yaml
 from matplotlib.figure import Figure
 
+import speed
 from config import Config, different_settings, load_config, portable_settings
 from datasets import Dataset, DatasetSpec, Split, dataset_spec, load_dataset, split_labels, to_float, training_batches
 from figures import generation_figures, split_figures
@@ -30,9 +31,7 @@ from load_model import save_model
 from metrics import ClusterScores, summarise
 from mfcvae import MFCVAE, ElboTerms, data_init
 from progressive import Coefficients, epoch_coefficients, progressive_coefficients
-from speed import (
-    DTYPES, FastStep, LossTerms, RecordedStep, Step, StepResult, compiled, resolve_precision, should_compile, should_record,
-)  # fmt: skip
+from speed import LossTerms, Step, StepResult
 from tracking import EpochProgress, RunFolder, Tracker
 from utils import UserError, make_folder, preserved_random_state, resolve_device, run, seed_everything
 
@@ -48,9 +47,9 @@ class Training:
         seed_everything(config.seed)
         self.config = config
         self.device = device
-        self.precision = resolve_precision(config, device)
+        self.precision = speed.resolve_precision(config, device)
         self.model = MFCVAE(config, spec).to(device)
-        self.model.compute_dtype = DTYPES[self.precision]
+        self.model.compute_dtype = speed.DTYPES[self.precision]
         if config.model_type == "conv_vlae":
             self.model.to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.Adam(
@@ -58,18 +57,18 @@ class Training:
         )
         self.order = torch.Generator().manual_seed(config.seed)
         n_steps = config.n_epochs * n_batches_per_epoch(config, spec.n_train)
-        self.is_compiled = should_compile(config, device, self.precision, n_steps)
-        self.is_recorded = should_record(config, device)
+        self.is_compiled = speed.should_compile(config, device, self.precision, n_steps)
+        self.is_recorded = speed.should_record(config, device)
         self.step = self._step()
 
     def _step(self) -> Step:
         """The training step on uint8 images (B, C, H, W) and coefficients (4, J), as fast as this machine does it."""
         plain = fast = partial(training_step, self.loss_terms, self.optimizer)
         if self.is_compiled:
-            fast = partial(training_step, compiled(self.loss_terms), self.optimizer)
+            fast = partial(training_step, speed.compiled(self.loss_terms), self.optimizer)
         if self.is_recorded:
-            fast = RecordedStep(fast, self.device)
-        return plain if fast is plain else FastStep(plain, fast, self.config.batch_size)
+            fast = speed.RecordedStep(fast, self.device)
+        return plain if fast is plain else speed.FastStep(plain, fast, self.config.batch_size)
 
     def loss_terms(self, x: torch.Tensor, weights: Coefficients) -> ElboTerms:
         """The ELBO of images x (B, C, H, W), z drawn."""
@@ -115,7 +114,9 @@ class Training:
             for group in self.optimizer.param_groups:  # the checkpoint may come from another device
                 group["capturable"] = self.device.type == "cuda"
             if (before := state.get("precision", "fp32")) != self.precision:  # earlier versions knew fp32 alone
-                log.warning("trained in %s up to here, %s from now on; --precision %s keeps it", before, self.precision, before)
+                log.warning(
+                    "trained in %s up to here, %s from now on; --precision %s keeps it", before, self.precision, before
+                )
             self.order.set_state(state["order"])
             torch.set_rng_state(state["random"])
             if self.device.type == "cuda" and state["random_cuda"] is not None:
