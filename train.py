@@ -63,12 +63,11 @@ class Training:
 
     def _step(self) -> Step:
         """The training step on uint8 images (B, C, H, W) and coefficients (4, J), as fast as this machine does it."""
-        plain = fast = partial(training_step, self.loss_terms, self.optimizer)
+        loss_terms, batch_size = self.loss_terms, self.config.batch_size
         if self.is_compiled:
-            fast = partial(training_step, speed.compiled(self.loss_terms), self.optimizer)
-        if self.is_recorded:
-            fast = speed.RecordedStep(fast, self.device)
-        return plain if fast is plain else speed.FastStep(plain, fast, self.config.batch_size)
+            loss_terms = speed.CompiledTerms(self.model, loss_terms, batch_size)
+        step = partial(training_step, loss_terms, self.optimizer)
+        return speed.RecordedStep(step, batch_size, self.device) if self.is_recorded else step
 
     def loss_terms(self, x: torch.Tensor, weights: Coefficients) -> ElboTerms:
         """The ELBO of images x (B, C, H, W), z drawn."""
