@@ -110,9 +110,8 @@ class CompiledTerms:
             (loss, gradient), (fast_loss, fast_gradient) = (
                 self._loss_and_gradient(function, x, weights) for function in (self.plain, fast)
             )
-            error = float(
-                max((fast_loss - loss).abs() / loss.abs(), (fast_gradient - gradient).norm() / gradient.norm())
-            )
+            loss_error = (fast_loss - loss).abs() / (1 + loss.abs())
+            error = float(max(loss_error, (fast_gradient - gradient).norm() / gradient.norm()))
             if error < self.TOLERANCE:
                 return fast
             reason = f"its loss or gradient is off by {error:.0%}"

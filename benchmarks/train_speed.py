@@ -47,13 +47,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--n_steps", type=int, default=20, help="training steps in one timing [20]")
     parser.add_argument("--n_train", type=int, help="training images [as many as the data set has]")
     parser.add_argument("--n_test", type=int, help="test images [as many as the data set has]")
+    parser.add_argument("--profile", action="store_true", help="also show where the time of a training step goes")
     arguments, flags = parser.parse_known_args(argv)
     config = load_config(flags)
     device = resolve_device(config.device)
-    numbers = measure(config, device, random_dataset(config, device, arguments), arguments.n_repeats, arguments.n_steps)
+    dataset = random_dataset(config, device, arguments)
+    numbers = measure(config, device, dataset, arguments.n_repeats, arguments.n_steps)
     width = max(len(name) for name in numbers)
     for name, value in numbers.items():
         print(f"{name:{width}}  {value:,.4g}" if isinstance(value, float) else f"{name:{width}}  {value}")
+    if arguments.profile:
+        for name, share in profile(config, dataset, device, arguments.n_steps).items():
+            print(f"{share:6.1%}  {name}")
     print(json.dumps(numbers))
     return 0
 
@@ -139,11 +144,11 @@ def step_seconds(training: train.Training, split: Split, n_repeats: int, n_steps
     """Of the first few training steps together, in which it is compiled; and of one step later on."""
     images = split.images[: training.config.batch_size]
     weights = torch.ones(4, training.config.J_n_mixtures, device=training.device)
-    training.model.train()
 
     def steps(n: int) -> float:
         return seconds(lambda: [training.step(images, weights) for _ in range(n)], training.device)
 
+    training.model.train()
     first = steps(N_FIRST_STEPS)
     return first, statistics.median(steps(n_steps) / n_steps for _ in range(n_repeats))
 
@@ -171,6 +176,20 @@ def scores(config: Config, split: Split, spec: DatasetSpec) -> dict[str, float]:
     generator = torch.Generator().manual_seed(0)
     clusters = [torch.randint(0, K, (len(split),), generator=generator) for K in config.n_clusters_j_list]
     return train.scores("metric", config, torch.stack(clusters, dim=1).numpy(), split, spec)
+
+
+def profile(config: Config, dataset: Dataset, device: torch.device, n_steps: int) -> dict[str, float]:
+    """Share of each operation in the time of plain training steps, the largest 15 first."""
+    training = train.Training(dataclasses.replace(config, compile="false"), dataset.spec, device)
+    step_seconds(training, dataset.train, 1, 1)
+    images = dataset.train.images[: config.batch_size]
+    weights = torch.ones(4, config.J_n_mixtures, device=device)
+    with torch.profiler.profile() as profiler:
+        seconds(lambda: [training.step(images, weights) for _ in range(n_steps)], device)
+    kind = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
+    times = {event.key: getattr(event, kind) for event in profiler.key_averages()}
+    total = sum(times.values())
+    return {name: times[name] / total for name in sorted(times, key=lambda name: -times[name])[:15]}
 
 
 # --- what the machine can do, and what the model asks of it

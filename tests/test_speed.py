@@ -252,10 +252,14 @@ def benchmark(monkeypatch):
 def test_the_benchmark_measures_a_small_configuration(benchmark, capsys, monkeypatch):
     monkeypatch.setitem(benchmark.MATRIX_SIZE, "cpu", 256)
     counts = ["--n_repeats", "1", "--n_steps", "2", "--n_train", "600", "--n_test", "50"]
-    assert benchmark.main([*counts, *SMALL, "--device", "cpu", "--precision", "fp32"]) == 0
+    assert benchmark.main([*counts, *SMALL, "--device", "cpu", "--precision", "fp32", "--profile"]) == 0
     lines = capsys.readouterr().out.splitlines()
     numbers = json.loads(lines[-1])
-    assert [line.split()[0] for line in lines[:-1]] == list(numbers)
+    assert [line.split()[0] for line in lines[: len(numbers)]] == list(numbers)
+    shares = [float(line.split("%")[0]) for line in lines[len(numbers) : -1]]
+    assert len(shares) == 15
+    assert shares == sorted(shares, reverse=True)
+    assert 50 < sum(shares) <= 100
     times = [numbers[f"epoch_{part}_seconds"] for part in ("training", "evaluation", "metrics")]
     assert numbers["epoch_seconds"] == pytest.approx(sum(times))
     assert numbers["step_images_per_second"] == pytest.approx(256 / numbers["step_seconds"])
