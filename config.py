@@ -38,6 +38,14 @@ NonNegative = Annotated[Int, Field(ge=0)]
 PositiveFloat = Annotated[Float, Field(gt=0)]
 NonNegativeFloat = Annotated[Float, Field(ge=0)]
 
+
+def _bool_as_word(value: Any) -> Any:
+    """YAML's true and false, where auto is a choice too."""
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+AutoBool = Annotated[Literal["auto", "true", "false"], BeforeValidator(_bool_as_word)]
+
 # The factors of 3dshapes.h5 in the order of its label columns, with the number of values of each.
 FACTOR_SIZES = {"floor_hue": 10, "wall_hue": 10, "object_hue": 10, "scale": 8, "shape": 4, "orientation": 15}
 
@@ -50,7 +58,7 @@ DEAD_KEYS = {
 # Settings that say where and how a run goes on, not what it computes: they may change when it is resumed.
 FREE_SETTINGS = {
     "config_args_path", "run_name", "results_dir", "overwrite", "dry_run", "device", "wandb_mode", "user", "data_dir",
-    "checkpoint_every_n_epochs",
+    "checkpoint_every_n_epochs", "precision", "compile",
 }  # fmt: skip
 
 _LADDER_DIMS = ("enc_backbone_dims", "enc_rung_dims", "dec_backbone_dims", "dec_rung_dims")
@@ -74,6 +82,11 @@ class Config:
     """Print the resolved settings, the model's size and the plan, then stop."""
     device: str = "auto"
     """auto (the GPU where there is one), cpu, cuda or cuda:N."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """What encoder and decoder compute in; auto is bf16 where the processor has it in hardware, else fp32."""
+    compile: AutoBool = "auto"
+    """Compile the training step; auto does where it pays: bf16 in fully-connected networks on a CPU, 10,000 steps or more.
+    On a GPU auto records the step as a CUDA graph, true compiles it too, false does neither."""
     seed: Annotated[Int, Field(ge=0, lt=2**32)] = 6000
     """Seed of everything random in the run."""
     wandb_mode: Literal["auto", "online", "offline", "disabled"] = "auto"

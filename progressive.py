@@ -63,6 +63,11 @@ def progressive_coefficients(config: Config, epoch: int, batch: int, n_batches: 
     )
 
 
+def epoch_coefficients(config: Config, epoch: int, n_batches: int) -> torch.Tensor:
+    """The coefficients of every batch of an epoch: (n_batches, 4, J), the four in the order of Coefficients."""
+    return torch.tensor([progressive_coefficients(config, epoch, batch, n_batches) for batch in range(n_batches)])
+
+
 def progressive_step(config: Config, epoch: int) -> tuple[int, int]:
     """The step that an epoch belongs to, and the first epoch of that step. Later epochs belong to the last step."""
     step, first_epoch = 0, 0

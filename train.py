@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import torch
 import yaml
 from matplotlib.figure import Figure
 
+import speed
 from config import Config, different_settings, load_config, portable_settings
 from datasets import Dataset, DatasetSpec, Split, dataset_spec, load_dataset, split_labels, to_float, training_batches
 from figures import generation_figures, split_figures
@@ -28,7 +30,8 @@ from inference import SCALAR_TERMS, Predictions, full_weights, predict
 from load_model import save_model
 from metrics import ClusterScores, summarise
 from mfcvae import MFCVAE, ElboTerms, data_init
-from progressive import Coefficients, progressive_coefficients
+from progressive import Coefficients, epoch_coefficients, progressive_coefficients
+from speed import LossTerms, Step, StepResult
 from tracking import EpochProgress, RunFolder, Tracker
 from utils import UserError, make_folder, preserved_random_state, resolve_device, run, seed_everything
 
@@ -46,11 +49,37 @@ class Training:
         seed_everything(config.seed)
         self.config = config
         self.device = device
+        self.precision = speed.resolve_precision(config, device)
         self.model = MFCVAE(config, spec).to(device)
+        self.model.compute_dtype = speed.DTYPES[self.precision]
         if config.model_type == "conv_vlae":
             self.model.to(memory_format=torch.channels_last)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.init_lr, fused=True)
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), lr=config.init_lr, fused=True, capturable=device.type == "cuda"
+        )
         self.order = torch.Generator().manual_seed(config.seed)
+        n_steps = config.n_epochs * n_batches_per_epoch(config, spec.n_train)
+        self.is_compiled = speed.should_compile(config, device, self.precision, n_steps)
+        self.is_recorded = speed.should_record(config, device)
+        self.step = self._step()
+
+    def _step(self) -> Step:
+        """The training step on uint8 images (B, C, H, W) and coefficients (4, J), as fast as this machine does it."""
+        loss_terms, batch_size = self.loss_terms, self.config.batch_size
+        if self.is_compiled:
+            loss_terms = speed.CompiledTerms(self.model, loss_terms, batch_size)
+        step = partial(training_step, loss_terms, self.optimizer)
+        return speed.RecordedStep(step, batch_size, self.device) if self.is_recorded else step
+
+    def loss_terms(self, x: torch.Tensor, weights: Coefficients) -> ElboTerms:
+        """The ELBO of images x (B, C, H, W), z drawn."""
+        return self.model(x, weights).terms
+
+    @property
+    def how(self) -> str:
+        """How this machine computes, for the console: 'fp32', 'bf16, compiled', ..."""
+        words = [self.precision, "compiled" * self.is_compiled, "as a CUDA graph" * self.is_recorded]
+        return ", ".join(word for word in words if word)
 
     def initialise(self, train: Split) -> None:
         """Data-dependent weights and the mixture's means, before the first epoch."""
@@ -70,6 +99,7 @@ class Training:
             "config": portable_settings(self.config),
             "model": _copied(self.model.state_dict()),
             "optimizer": _copied(self.optimizer.state_dict()),
+            "precision": self.precision,
             "order": self.order.get_state(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
@@ -82,6 +112,12 @@ class Training:
                 raise UserError(f"{path} belongs to a run with other settings: {different}; use another --run_name")
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
+            for group in self.optimizer.param_groups:  # the checkpoint may come from another device
+                group["capturable"] = self.device.type == "cuda"
+            if (before := state.get("precision", "fp32")) != self.precision:  # earlier versions knew fp32 alone
+                log.warning(
+                    "trained in %s up to here, %s from now on; --precision %s keeps it", before, self.precision, before
+                )
             self.order.set_state(state["order"])
             torch.set_rng_state(state["random"])
             if self.device.type == "cuda" and state["random_cuda"] is not None:
@@ -110,38 +146,44 @@ def n_batches_per_epoch(config: Config, n_images: int) -> int:
     return -(-n_images // config.batch_size)
 
 
-def training_step(model: MFCVAE, x: torch.Tensor, optimizer: torch.optim.Optimizer, weights: Coefficients) -> ElboTerms:
-    """One step of the optimiser on images x (B, C, H, W)."""
-    terms = model(x, weights).terms
+def training_step(
+    loss_terms: LossTerms, optimizer: torch.optim.Optimizer, images: torch.Tensor, weights: torch.Tensor
+) -> StepResult:
+    """One step of the optimiser on images (B, C, H, W) uint8 with coefficients (4, J)."""
+    terms = loss_terms(to_float(images), Coefficients(*weights.unbind()))
     optimizer.zero_grad(set_to_none=True)
     terms.loss.backward()
     optimizer.step()
-    return terms
+    with torch.no_grad():
+        scalars = torch.stack([getattr(terms, name).sum() for name in SCALAR_TERMS])
+        clusters = torch.stack([q.argmax(dim=1) for q in terms.q_c_x], dim=1)  # (B, J)
+    return StepResult(scalars, clusters)
 
 
 def train_epoch(training: Training, dataset: Dataset, epoch: int) -> dict[str, float]:
-    """One epoch of training: the mean loss and its terms, and the scores of the clusters met on the way."""
-    config, train = training.config, dataset.train
-    n_batches = n_batches_per_epoch(config, len(train))
-    sums = {name: torch.zeros((), device=training.device) for name in SCALAR_TERMS}
+    """One epoch of training: the mean loss and its terms, and the scores of the clusters met on the way.
+
+    Everything stays on the device until the epoch is over: the host only asks for the next step.
+    """
+    config, train, device = training.config, dataset.train, training.device
+    coefficients = epoch_coefficients(config, epoch, n_batches_per_epoch(config, len(train))).to(device)
+    sums = torch.zeros(len(SCALAR_TERMS), device=device)
     clusters, labels = [], []
     training.model.train()
-    for b, batch in enumerate(training_batches(train, config.batch_size, training.order)):
-        weights = progressive_coefficients(config, epoch, b, n_batches).on(training.device)
-        terms = training_step(training.model, to_float(batch.images), training.optimizer, weights)
-        with torch.no_grad():  # kept on the device until the epoch is over
-            for name in SCALAR_TERMS:
-                sums[name] += getattr(terms, name).sum() * len(batch)
-            clusters.append(torch.stack([q.argmax(dim=1) for q in terms.q_c_x], dim=1))  # (B, J)
-            labels.append(batch.labels)
-    means = {name: float(total) / len(train) for name, total in sums.items()}
+    batches = training_batches(train, config.batch_size, training.order)
+    for batch, weights in zip(batches, coefficients, strict=True):
+        result = training.step(batch.images, weights)
+        sums += result.terms * len(batch)
+        clusters.append(result.clusters.clone())  # a recorded step writes the next ones to the same place
+        labels.append(batch.labels)
+    means = dict(zip(SCALAR_TERMS, (sums / len(train)).tolist(), strict=True))
     if not means["loss"] < float("inf"):
         raise UserError(
             f"the loss is {means['loss']} in epoch {epoch}; start again with --overwrite and a lower --init_lr "
             f"(now {config.init_lr:g}), or a larger sigma_multiplier_p_x_z"
         )
     seen = Split(torch.empty(0), torch.cat(labels))
-    numbers = _scores("train_metric", config, torch.cat(clusters).cpu().numpy(), seen, dataset.spec)
+    numbers = scores("train_metric", config, torch.cat(clusters).cpu().numpy(), seen, dataset.spec)
     return {"train_metric/loss": means["loss"]} | {f"train_loss/{name}": v for name, v in means.items()} | numbers
 
 
@@ -152,11 +194,11 @@ def evaluate(training: Training, dataset: Dataset, weights: Coefficients) -> dic
         n = config.n_test_batches * config.eval_batch_size
         test = Split(test.images[:n], test.labels[:n])
     predictions = predict(training.model, test.images, weights, config.eval_batch_size)
-    numbers = _scores("test_metric", config, predictions.clusters, test, dataset.spec)
+    numbers = scores("test_metric", config, predictions.clusters, test, dataset.spec)
     return {"test_metric/loss": predictions.terms["loss"]} | numbers
 
 
-def _scores(prefix: str, config: Config, clusters: Any, split: Split, spec: DatasetSpec) -> dict[str, float]:
+def scores(prefix: str, config: Config, clusters: Any, split: Split, spec: DatasetSpec) -> dict[str, float]:
     """Cluster scores of a split under their logged names."""
     labels = split_labels(split, spec)
     numbers = summarise(clusters, labels, config.n_clusters_j_list, weighted=not spec.has_even_classes)
@@ -296,9 +338,10 @@ def train_run(training: Training, dataset: Dataset, folder: RunFolder) -> int:
         print(report(folder.read_metrics()[-1], config, dataset.spec))
         return 0
     verb = "resuming" if first_epoch else "starting"
-    print(f"{verb} {folder.path} on {training.device}, epoch {first_epoch} of {config.n_epochs - 1}")
+    print(f"{verb} {folder.path} on {training.device} in {training.how}, epoch {first_epoch} of {config.n_epochs - 1}")
     tracker = Tracker(config, folder)
-    tracker.watch(training.model, n_batches_per_epoch(config, len(dataset.train)))
+    if not training.is_recorded:  # gradients inside a CUDA graph pass no hook
+        tracker.watch(training.model, n_batches_per_epoch(config, len(dataset.train)))
     exit_code = 1
     try:
         with sigterm_as_interrupt():

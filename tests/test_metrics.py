@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from conftest import FIXTURES
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from metrics import cluster_scores, confusion_matrix, contingency, facet_nmi, summarise
 
@@ -42,6 +43,24 @@ def test_a_clustering_that_knows_nothing_scores_zero_information():
     assert scores.nmi == pytest.approx(0, abs=1e-12)
     assert scores.accuracy == 0.5
     assert scores.ari < 0.01
+
+
+@pytest.mark.parametrize("n", [1, 2, 10, 1000, 60_000])
+def test_information_and_rand_index_are_those_of_scikit_learn(n):
+    rng = np.random.default_rng(n)
+    for n_classes, n_clusters, share in [
+        (10, 25, 0.5),
+        (4, 60, 0.0),
+        (1, 5, 0.0),
+        (5, 1, 0.0),
+        (1, 1, 0.0),
+        (9, 9, 1.0),
+    ]:
+        y_true, noise = rng.integers(0, n_classes, n), rng.integers(0, n_clusters, n)
+        y_pred = np.where(rng.random(n) < share, y_true, noise)
+        scores = cluster_scores(y_true, y_pred)
+        assert scores.nmi == pytest.approx(normalized_mutual_info_score(y_true, y_pred), abs=1e-12)
+        assert scores.ari == pytest.approx(adjusted_rand_score(y_true, y_pred), abs=1e-12)
 
 
 def test_empty_clusters_and_missing_classes_do_no_harm():

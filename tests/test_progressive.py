@@ -9,7 +9,7 @@ import pytest
 from conftest import FIXTURES, ReferenceCase
 
 from config import build_config
-from progressive import progressive_coefficients, progressive_step
+from progressive import epoch_coefficients, progressive_coefficients, progressive_step
 
 SCHEDULES = json.loads((FIXTURES / "schedules.json").read_text())
 
@@ -53,3 +53,12 @@ def test_each_epoch_belongs_to_its_step():
     config = build_config(settings | {"n_epochs_per_progressive_step": [2, 3, 1]})
     steps = [progressive_step(config, epoch) for epoch in range(7)]
     assert steps == [(0, 0), (0, 0), (1, 2), (1, 2), (1, 2), (2, 5), (2, 5)]
+
+
+def test_the_coefficients_of_an_epoch_are_those_of_its_batches():
+    config = build_config({"n_epochs_per_progressive_step": [1, 2], "n_batches_fade_in": 8, "gamma_kl_z_pretrain": 0.5})
+    whole = epoch_coefficients(config, 1, 5)
+    assert whole.shape == (5, 4, 2)
+    for batch, coefficients in enumerate(whole):
+        expected = progressive_coefficients(config, 1, batch, 5)
+        np.testing.assert_array_equal(coefficients, np.array(expected, dtype=np.float32))

@@ -1,0 +1,262 @@
+"""How fast a configuration trains here, and how much of what the machine can do that is.
+
+    python benchmarks/train_speed.py --config_args_path configs/mnist.yml --device cpu
+
+Any flag of train.py may follow. The images are random, of the configuration's shape and number; no file is read or
+written. Prints a table and, as its last line, the same as JSON. benchmarks/README.md says what is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))  # the scripts lie flat at the top, not in a package
+
+import train  # noqa: E402
+from config import Config, load_config  # noqa: E402
+from datasets import Dataset, DatasetSpec, Split, dataset_spec  # noqa: E402
+from inference import full_weights, predict  # noqa: E402
+from utils import UserError, resolve_device, run  # noqa: E402
+
+N_TEST = {"fast_mnist": 10_000, "fast_svhn": 26_032, "digits": 360}
+N_FIRST_STEPS = 5  # in which a step is compiled, or warmed up and recorded
+MATRIX_SIZE = {"cpu": 2048, "cuda": 8192}
+MIB = 2**20
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure one configuration."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--n_repeats", type=int, default=5, help="timings that a median is taken of [5]")
+    parser.add_argument("--n_steps", type=int, default=20, help="training steps in one timing [20]")
+    parser.add_argument("--n_train", type=int, help="training images [as many as the data set has]")
+    parser.add_argument("--n_test", type=int, help="test images [as many as the data set has]")
+    parser.add_argument("--profile", action="store_true", help="also show where the time of a training step goes")
+    arguments, flags = parser.parse_known_args(argv)
+    config = load_config(flags)
+    device = resolve_device(config.device)
+    dataset = random_dataset(config, device, arguments)
+    numbers = measure(config, device, dataset, arguments.n_repeats, arguments.n_steps)
+    width = max(len(name) for name in numbers)
+    for name, value in numbers.items():
+        print(f"{name:{width}}  {value:,.4g}" if isinstance(value, float) else f"{name:{width}}  {value}")
+    if arguments.profile:
+        for name, share in profile(config, dataset, device, arguments.n_steps).items():
+            print(f"{share:6.1%}  {name}")
+    print(json.dumps(numbers))
+    return 0
+
+
+def random_dataset(config: Config, device: torch.device, arguments: argparse.Namespace) -> Dataset:
+    """Random images and labels on the device, as many as the configured data set has or as the flags say."""
+    spec = dataset_spec(config)
+    n_train = arguments.n_train or spec.n_train
+    n_test = arguments.n_test or N_TEST.get(config.dataset)
+    if config.dataset == "fast_3dshapes":
+        n_test = n_test or round(spec.n_train / config.threedshapes_train_frac) - spec.n_train
+    if not n_train or not n_test:
+        raise UserError(f"dataset = {config.dataset}: its size is not known here; give --n_train and --n_test")
+    spec = dataclasses.replace(spec, n_train=n_train)
+    generator = torch.Generator().manual_seed(config.seed)
+
+    def split(n: int) -> Split:
+        images = torch.randint(0, 256, (n, *spec.image_shape), dtype=torch.uint8, generator=generator)
+        labels = [torch.randint(0, n_classes, (n,), generator=generator) for n_classes in spec.n_classes]
+        return Split(images, torch.stack(labels, dim=1)).to(device)
+
+    return Dataset(spec, split(n_train), split(n_test))
+
+
+def measure(config: Config, device: torch.device, dataset: Dataset, n_repeats: int, n_steps: int) -> dict:
+    """All numbers of one configuration, by name. Times are seconds, medians of n_repeats; memory is MiB."""
+    n_train, n_test = len(dataset.train), len(dataset.test)
+    rates = [matrix_rate(device)]
+    training = train.Training(config, dataset.spec, device)
+    first_steps, step = step_seconds(training, dataset.train, n_repeats, n_steps)
+    epoch_parts = epoch_seconds(training, dataset, n_repeats)
+    memory = peak_memory(device)
+    rates.append(matrix_rate(device))  # before and after, should the machine's clock change in between
+    how = training.how
+    del training
+    flops_per_image = {name: n / m for name, (n, m) in model_flops(config, dataset, device).items()}
+    train_flops, test_flops = flops_per_image["train"] * n_train, flops_per_image["test"] * n_test
+    rate, epoch = statistics.mean(rates), sum(epoch_parts.values())
+    step_images = min(config.batch_size, n_train)
+    return {
+        "configuration": config.name,
+        "hardware": hardware(device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "commit": commit(),
+        "how": how,
+        "n_train": n_train,
+        "n_test": n_test,
+        "batch_size": config.batch_size,
+        "step_seconds": step,
+        "step_images_per_second": step_images / step,
+        "epoch_seconds": epoch,
+        **{f"epoch_{name}_seconds": value for name, value in epoch_parts.items()},
+        "epoch_images_per_second": n_train / epoch,
+        "compile_seconds": max(0.0, first_steps - N_FIRST_STEPS * step),
+        **memory,
+        "step_flops": flops_per_image["train"] * step_images,
+        "epoch_flops": train_flops + test_flops,
+        "matrix_flops_per_second": rate,
+        "step_efficiency": flops_per_image["train"] * step_images / step / rate,
+        "epoch_efficiency": (train_flops + test_flops) / epoch / rate,
+    }
+
+
+# --- time
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """How long some work takes, until the device is done with it."""
+    synchronise(device)
+    started = time.perf_counter()
+    work()
+    synchronise(device)
+    return time.perf_counter() - started
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def step_seconds(training: train.Training, split: Split, n_repeats: int, n_steps: int) -> tuple[float, float]:
+    """Of the first few training steps together, in which it is compiled; and of one step later on."""
+    images = split.images[: training.config.batch_size]
+    weights = torch.ones(4, training.config.J_n_mixtures, device=training.device)
+
+    def steps(n: int) -> float:
+        return seconds(lambda: [training.step(images, weights) for _ in range(n)], training.device)
+
+    training.model.train()
+    first = steps(N_FIRST_STEPS)
+    return first, statistics.median(steps(n_steps) / n_steps for _ in range(n_repeats))
+
+
+def epoch_seconds(training: train.Training, dataset: Dataset, n_repeats: int) -> dict[str, float]:
+    """Of the three parts of an epoch: training, evaluation, and the metrics of both. The first epoch is not counted."""
+    config, last = training.config, training.config.n_epochs - 1
+    weights = full_weights(config.J_n_mixtures).on(training.device)
+    parts: dict[str, list[float]] = {"training": [], "evaluation": [], "metrics": []}
+    for _ in range(n_repeats + 1):
+        trained = seconds(lambda: train.train_epoch(training, dataset, last), training.device)
+        evaluated = seconds(lambda: train.evaluate(training, dataset, weights), training.device)
+        scored = [
+            seconds(lambda split=split: scores(config, split, dataset.spec), training.device)
+            for split in (dataset.train, dataset.test)
+        ]
+        parts["training"].append(trained - scored[0])
+        parts["evaluation"].append(evaluated - scored[1])
+        parts["metrics"].append(sum(scored))
+    return {name: statistics.median(values[1:]) for name, values in parts.items()}
+
+
+def scores(config: Config, split: Split, spec: DatasetSpec) -> dict[str, float]:
+    """The metrics that train_epoch and evaluate compute, on clusters that are as many and as random as theirs."""
+    generator = torch.Generator().manual_seed(0)
+    clusters = [torch.randint(0, K, (len(split),), generator=generator) for K in config.n_clusters_j_list]
+    return train.scores("metric", config, torch.stack(clusters, dim=1).numpy(), split, spec)
+
+
+def profile(config: Config, dataset: Dataset, device: torch.device, n_steps: int) -> dict[str, float]:
+    """Share of each operation in the time of plain training steps, the largest 15 first."""
+    training = train.Training(dataclasses.replace(config, compile="false"), dataset.spec, device)
+    step_seconds(training, dataset.train, 1, 1)
+    images = dataset.train.images[: config.batch_size]
+    weights = torch.ones(4, config.J_n_mixtures, device=device)
+    with torch.profiler.profile() as profiler:
+        seconds(lambda: [training.step(images, weights) for _ in range(n_steps)], device)
+    kind = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
+    times = {event.key: getattr(event, kind) for event in profiler.key_averages()}
+    total = sum(times.values())
+    return {name: times[name] / total for name in sorted(times, key=lambda name: -times[name])[:15]}
+
+
+# --- what the machine can do, and what the model asks of it
+
+
+@torch.no_grad()
+def matrix_rate(device: torch.device, n_repeats: int = 7) -> float:
+    """FLOPs per second of square fp32 products, the median. PyTorch keeps them in fp32 on a GPU: no TF32."""
+    size = MATRIX_SIZE[device.type]
+    a, b = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
+    a @ b
+    return 2 * size**3 / statistics.median(seconds(lambda: a @ b, device) for _ in range(n_repeats))
+
+
+def model_flops(config: Config, dataset: Dataset, device: torch.device) -> dict[str, tuple[int, int]]:
+    """FLOPs of one plain training step and of one test batch in fp32, each with the number of its images.
+
+    Products and convolutions are counted, forward and backward, a multiply-add as two; nothing else is.
+    """
+    plain = dataclasses.replace(config, precision="fp32", compile="false")
+    training = train.Training(plain, dataset.spec, device)
+    images, tests = dataset.train.images[: config.batch_size], dataset.test.images[: config.eval_batch_size]
+    weights = torch.ones(4, config.J_n_mixtures, device=device)
+    with FlopCounterMode(display=False) as trained:
+        training.step(images, weights)
+    with FlopCounterMode(display=False) as tested:
+        predict(training.model, tests, full_weights(config.J_n_mixtures).on(device), config.eval_batch_size)
+    return {
+        "train": (trained.get_total_flops(), len(images)),
+        "test": (tested.get_total_flops(), len(tests)),
+    }
+
+
+def peak_memory(device: torch.device) -> dict[str, float]:
+    """The most that was in use so far, MiB: of the process, and of the GPU."""
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
+    if device.type == "cpu":
+        return {"peak_resident_mib": resident}
+    return {
+        "peak_resident_mib": resident,
+        "peak_allocated_mib": torch.cuda.max_memory_allocated(device) / MIB,
+        "peak_reserved_mib": torch.cuda.max_memory_reserved(device) / MIB,
+    }
+
+
+# --- what was measured on
+
+
+def hardware(device: torch.device) -> str:
+    """Name of the processor or the GPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def commit() -> str | None:
+    """The commit of the code, with + where files were changed since; None outside of a repository."""
+    command = ["git", "-C", str(HERE), "describe", "--always", "--abbrev=7", "--dirty=+"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,188 @@
+"""What the machine does best: the precision to compute in, and a compiled or recorded training step.
+
+Nothing here changes what is computed beyond rounding; what fails, or would, gives way to the plain step.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from config import Config
+from mfcvae import MFCVAE, ElboTerms
+from progressive import Coefficients
+from utils import preserved_random_state
+
+log = logging.getLogger(__name__)
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+# Compiling takes half a minute and saves 30 ms of the 85 ms of a published MNIST step: a tenth of the run earns it back.
+MIN_STEPS_TO_COMPILE = 10_000
+
+LossTerms = Callable[[Tensor, Coefficients], ElboTerms]
+
+
+class StepResult(NamedTuple):
+    """What an epoch remembers of one training step, on the device."""
+
+    terms: Tensor
+    """(n_terms,): the loss and its parts, in the order of inference.SCALAR_TERMS."""
+    clusters: Tensor
+    """(B, J): the cluster of each image in each facet."""
+
+
+Step = Callable[[Tensor, Tensor], StepResult]
+
+
+# --- what to do on this machine
+
+
+def cpu_flags() -> set[str]:
+    """What Linux says an x86 processor can do; empty elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return set(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether products of bfloat16 are in the hardware; emulated ones are slower than those of float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool({"avx512_bf16", "amx_bf16"} & cpu_flags())
+
+
+def resolve_precision(config: Config, device: torch.device) -> str:
+    """fp32 or bf16."""
+    if config.precision == "auto":
+        return "bf16" if has_bf16(device) else "fp32"
+    if config.precision == "bf16" and not has_bf16(device):
+        log.warning("--precision bf16: %s has to emulate it, fp32 is faster", device)
+    return config.precision
+
+
+def should_compile(config: Config, device: torch.device, precision: str, n_steps: int) -> bool:
+    """Whether a run of n_steps steps is compiled: where asked, or where it was measured to pay (benchmarks/README.md)."""
+    if config.compile != "auto":
+        return config.compile == "true"
+    pays = device.type == "cpu" and precision == "bf16" and config.model_type != "conv_vlae"
+    return pays and n_steps >= MIN_STEPS_TO_COMPILE
+
+
+def should_record(config: Config, device: torch.device) -> bool:
+    """Whether the step becomes a CUDA graph."""
+    return device.type == "cuda" and config.compile != "false"
+
+
+# --- how
+
+
+class CompiledTerms:
+    """The ELBO of whole batches by torch.compile; by the plain function for the smaller last batch of an epoch.
+
+    The first whole batch decides: where compiling fails, or gives another loss or gradient, the plain function serves
+    for good. (PyTorch 2.14 on a CPU miscomputes ELU before a BatchNorm of three channels_last channels, silently.)
+    """
+
+    TOLERANCE = 0.1  # a wrong gradient is far more off, one of another rounding in bf16 far less
+
+    def __init__(self, model: MFCVAE, plain: LossTerms, batch_size: int):
+        self.model, self.plain, self.batch_size = model, plain, batch_size
+        self.chosen: LossTerms | None = None
+
+    def __call__(self, x: Tensor, weights: Coefficients) -> ElboTerms:
+        if len(x) != self.batch_size:
+            return self.plain(x, weights)
+        if self.chosen is None:
+            self.chosen = self._choose(x, weights)
+        return self.chosen(x, weights)
+
+    def _choose(self, x: Tensor, weights: Coefficients) -> LossTerms:
+        try:
+            # The generator of eager mode: a compiled step draws the same numbers.
+            fast = torch.compile(self.plain, fullgraph=True, dynamic=False, options={"fallback_random": True})
+            (loss, gradient), (fast_loss, fast_gradient) = (
+                self._loss_and_gradient(function, x, weights) for function in (self.plain, fast)
+            )
+            loss_error = (fast_loss - loss).abs() / (1 + loss.abs())
+            error = float(max(loss_error, (fast_gradient - gradient).norm() / gradient.norm()))
+            if error < self.TOLERANCE:
+                return fast
+            reason = f"its loss or gradient is off by {error:.0%}"
+        except Exception as failure:  # compilers raise errors of many kinds
+            reason = one_line(failure)
+        log.warning("compiling the training step does not work here, it runs without: %s", reason)
+        return self.plain
+
+    def _loss_and_gradient(self, loss_terms: LossTerms, x: Tensor, weights: Coefficients) -> tuple[Tensor, Tensor]:
+        """The loss () and its gradient (n_parameters,); random state and running statistics stay as they are."""
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+        with preserved_random_state():
+            loss = loss_terms(x, weights).loss
+            gradient = torch.autograd.grad(loss, parameters)
+        for buffer, before in buffers:
+            buffer.copy_(before)
+        return loss.detach(), torch.cat([g.flatten() for g in gradient])
+
+
+class RecordedStep:
+    """A step on a GPU, recorded as a CUDA graph: the host launches one graph instead of hundreds of small kernels.
+
+    The first calls are ordinary steps on the stream to be recorded, by which libraries set themselves up. The result
+    lies in memory that the next call overwrites. The smaller last batch of an epoch is an ordinary step, and so are all
+    where recording fails.
+    """
+
+    N_WARM_UP = 3
+
+    def __init__(self, step: Step, batch_size: int, device: torch.device):
+        self.step, self.batch_size, self.stream = step, batch_size, torch.cuda.Stream(device)
+        self.n_warm, self.graph, self.has_failed = 0, None, False
+
+    def __call__(self, images: Tensor, weights: Tensor) -> StepResult:
+        if len(images) != self.batch_size or self.has_failed:
+            return self.step(images, weights)
+        if self.n_warm < self.N_WARM_UP:
+            self.n_warm += 1
+            return self._aside(images, weights)
+        if self.graph is None:
+            self._record(images, weights)
+        if self.has_failed:
+            return self.step(images, weights)
+        self.images.copy_(images)
+        self.weights.copy_(weights)
+        self.graph.replay()
+        return self.result
+
+    def _aside(self, images: Tensor, weights: Tensor) -> StepResult:
+        """One ordinary step on the stream to be recorded, after all that was asked for and before all that will be."""
+        current = torch.cuda.current_stream(images.device)
+        self.stream.wait_stream(current)
+        with torch.cuda.stream(self.stream):
+            result = self.step(images, weights)
+        current.wait_stream(self.stream)
+        return result
+
+    def _record(self, images: Tensor, weights: Tensor) -> None:
+        """Record the step on inputs of its own; nothing is computed yet."""
+        self.images, self.weights = images.clone(), weights.clone()
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, stream=self.stream):
+                self.result = self.step(self.images, self.weights)
+            self.graph = graph
+        except Exception as failure:  # drivers and libraries raise errors of many kinds
+            log.warning("the training step cannot be recorded here, it runs without: %s", one_line(failure))
+            self.has_failed = True
+
+
+def one_line(error: Exception) -> str:
+    """The beginning of what an error says."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

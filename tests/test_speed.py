@@ -1,0 +1,362 @@
+"""Precision, compiled and recorded steps change nothing beyond rounding; the benchmark counts and times what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import pytest
+import torch
+from test_train import NO_FIGURES, SMALL, run_small
+
+import speed
+import train
+from config import Config, load_config
+from datasets import Dataset, Split, dataset_spec, load_dataset
+from inference import full_weights
+from mfcvae import data_init
+from tracking import RunFolder
+
+HERE = Path(__file__).resolve().parent.parent
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+def small_config(*flags: str) -> Config:
+    return load_config([*SMALL, *NO_FIGURES, *flags])
+
+
+def small_training(*flags: str, device: torch.device = CPU) -> tuple[train.Training, Dataset]:
+    """The small configuration on digits, initialised."""
+    config = small_config(*flags)
+    dataset = load_dataset(config, device)
+    training = train.Training(config, dataset_spec(config), device)
+    training.initialise(dataset.train)
+    return training, dataset
+
+
+def assert_near(a: dict[str, float], b: dict[str, float], rtol: float) -> None:
+    """Every term of the loss agrees."""
+    names = [name for name in a if name.startswith("train_loss/")]
+    assert len(names) == 8
+    torch.testing.assert_close([a[n] for n in names], [b[n] for n in names], rtol=rtol, atol=rtol)
+
+
+# --- what is chosen
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [
+        ({"avx2", "fma"}, "fp32"),
+        ({"avx512f"}, "fp32"),
+        ({"avx512_bf16"}, "bf16"),
+        ({"amx_bf16"}, "bf16"),
+        (set(), "fp32"),
+    ],
+)
+def test_auto_is_bf16_where_the_processor_has_it(monkeypatch, caplog, flags, precision):
+    monkeypatch.setattr(speed, "cpu_flags", lambda: flags)
+    assert speed.resolve_precision(small_config(), CPU) == precision
+    assert speed.resolve_precision(small_config("--precision", "fp32"), CPU) == "fp32"
+    assert not caplog.records
+    assert speed.resolve_precision(small_config("--precision", "bf16"), CPU) == "bf16"
+    assert len(caplog.records) == (precision == "fp32")  # says that it has to be emulated
+
+
+@pytest.mark.parametrize("has_it", [False, True])
+def test_auto_on_a_gpu_asks_for_bf16_in_hardware(monkeypatch, has_it):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_it and not including_emulation)
+    assert speed.resolve_precision(small_config(), CUDA) == ("bf16" if has_it else "fp32")
+
+
+def test_the_flags_of_this_processor_are_read():
+    assert not Path("/proc/cpuinfo").exists() or "flags" not in Path("/proc/cpuinfo").read_text() or speed.cpu_flags()
+
+
+def test_auto_compiles_long_runs_in_bf16_on_a_cpu():
+    def choice(value: str, device: torch.device, precision: str, n_steps: int) -> tuple[bool, bool]:
+        config = small_config("--compile", value)
+        return speed.should_compile(config, device, precision, n_steps), speed.should_record(config, device)
+
+    assert choice("auto", CPU, "bf16", 10_000) == (True, False)
+    assert choice("auto", CPU, "bf16", 9_999) == choice("auto", CPU, "fp32", 10**6) == (False, False)
+    assert choice("auto", CUDA, "bf16", 10**6) == (False, True)
+    assert choice("true", CPU, "fp32", 1) == (True, False)
+    assert choice("true", CUDA, "fp32", 1) == (True, True)
+    assert choice("false", CPU, "bf16", 10**6) == choice("false", CUDA, "bf16", 10**6) == (False, False)
+
+
+@pytest.mark.parametrize("name", ["mnist", "svhn", "3dshapes_1", "3dshapes_2", "digits"])
+def test_of_the_shipped_configurations_auto_compiles_mnist(name):
+    config = load_config(["--config_args_path", str(HERE / f"configs/{name}.yml")])
+    n_steps = config.n_epochs * train.n_batches_per_epoch(config, dataset_spec(config).n_train)
+    assert speed.should_compile(config, CPU, "bf16", n_steps) == (name == "mnist")
+
+
+def test_compile_takes_true_and_false_from_yaml(tmp_path):
+    for word in ("true", "false", "auto"):
+        (tmp_path / "settings.yml").write_text(f"compile: {word}\n")
+        assert load_config(["--config_args_path", str(tmp_path / "settings.yml")]).compile == word
+
+
+# --- it computes the same
+
+
+def test_bf16_trains_to_nearly_the_same_loss(tmp_path):
+    fp32, bf16 = (run_small(tmp_path, name, "--precision", name) for name in ("fp32", "bf16"))
+    for one, other in zip(fp32, bf16, strict=True):
+        assert one["test_metric/loss"] == pytest.approx(other["test_metric/loss"], rel=0.01)
+    assert fp32[-1]["test_metric/loss"] != bf16[-1]["test_metric/loss"]
+    assert bf16[-1]["test_metric/loss"] < bf16[0]["test_metric/loss"]
+
+
+@pytest.mark.parametrize("flags", [(), ("--model_type", "conv_vlae", "--cov_type_p_z_c", "full", "--data_init")])
+def test_bf16_stays_within_encoder_and_decoder(flags):
+    config = small_config("--precision", "bf16", *flags)
+    training = train.Training(config, dataset_spec(config), CPU)
+    x = torch.rand(8, 1, 8, 8)
+    if config.data_init:
+        data_init(training.model, x, full_weights(2))
+    seen: set[torch.dtype] = set()
+    layers = [m for part in (training.model.encoder, training.model.decoder) for m in part.modules()]
+    for layer in layers:
+        if isinstance(layer, (torch.nn.Linear, torch.nn.Conv2d, torch.nn.ConvTranspose2d)):
+            layer.register_forward_hook(lambda _, __, out: seen.add(out.dtype))
+    output = training.model(x, full_weights(2))
+    assert seen == {torch.bfloat16}
+    tensors = [*output.z, *output.terms.q_c_x, *output.terms[:-1], output.p_x_z.mean, *(q.stddev for q in output.q_z_x)]
+    assert {t.dtype for t in tensors} == {torch.float32}
+    output.terms.loss.backward()
+    assert {p.grad.dtype for p in training.model.parameters()} == {torch.float32}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("MFCVAE_SLOW" not in os.environ, reason="compiles for half a minute: MFCVAE_SLOW=1 runs it")
+def test_a_compiled_step_gives_the_numbers_of_the_plain_one(caplog):
+    """The last batch of 157 images takes the plain way in both.
+
+    The sizes are those of the digits: smaller latents get their noise in another order from the compiler of PyTorch 2.11,
+    and then are not compiled.
+    """
+    flags = ["--z_j_dim_list", "5", "5", "--n_clusters_j_list", "25", "25", "--enc_backbone_dims", "128", "256"]
+    flags += ["--dec_backbone_dims", "128", "128", "--dec_rung_dims", "128", "256"]
+    numbers = {}
+    for word in ("false", "true"):
+        training, dataset = small_training("--compile", word, *flags)
+        assert training.is_compiled == (word == "true")
+        numbers[word] = [train.train_epoch(training, dataset, epoch) for epoch in (1, 2)]
+    assert not [record for record in caplog.records if record.name == "speed"]  # it did not fall back
+    for plain, compiled in zip(*numbers.values(), strict=True):
+        assert_near(compiled, plain, rtol=1e-3)
+
+
+def cannot_compile(function, **_):
+    def call(x, weights):
+        raise RuntimeError("no compiler\nfound")
+
+    return call
+
+
+def compiles_wrongly(function, **_):
+    def call(x, weights):
+        terms = function(x, weights)
+        return terms._replace(loss=terms.loss + 0.5 * terms.log_prob_p_x_z)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("compile", "reason"), [(cannot_compile, "no compiler found"), (compiles_wrongly, "loss or gradient is off by")]
+)
+def test_where_compiling_fails_the_plain_step_goes_on_after_one_line(monkeypatch, caplog, compile, reason):
+    flags = ("--model_type", "conv_vlae", "--activation", "elu")  # has running statistics, too
+    plain, dataset = small_training("--compile", "false", *flags)
+    expected = train.train_epoch(plain, dataset, 1)
+    monkeypatch.setattr(torch, "compile", compile)
+    training, dataset = small_training("--compile", "true", *flags)
+    assert train.train_epoch(training, dataset, 1) == expected
+    (record,) = caplog.records
+    assert reason in record.getMessage()
+    assert "\n" not in record.getMessage()
+    weights, others = plain.model.state_dict(), training.model.state_dict()
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
+
+
+class FakeStream:
+    def __init__(self, *_):
+        pass
+
+    def wait_stream(self, other):
+        pass
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_the_order_in_which_steps_are_recorded(monkeypatch, caplog, works):
+    """Three ordinary steps, one recorded, then replays; smaller batches, and all after a failure, are ordinary ones."""
+    done: list[str] = []
+
+    class FakeGraph:
+        def replay(self):
+            done.append("replay")
+
+    @contextmanager
+    def recording(graph, stream):
+        done.append("record")
+        if not works:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        yield
+
+    for name, fake in {"Stream": FakeStream, "CUDAGraph": FakeGraph, "graph": recording}.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    monkeypatch.setattr(torch.cuda, "stream", nullcontext)
+    monkeypatch.setattr(torch.cuda, "current_stream", FakeStream)
+
+    def step(images, weights):
+        done.append(f"step {len(images)}")
+        return speed.StepResult(images.sum(), images)
+
+    recorded = speed.RecordedStep(step, 4, CPU)
+    for n in (4, 4, 2, 4, 4, 2, 4):
+        recorded(torch.ones(n), torch.ones(4, 2))
+    before = ["step 4", "step 4", "step 2", "step 4", "record"]
+    after = ["step 4", "replay", "step 2", "replay"] if works else ["step 4", "step 2", "step 4"]
+    assert done == before + after
+    assert len(caplog.records) == (not works)
+
+
+# --- resuming
+
+
+def test_a_run_resumed_in_another_precision_says_so(tmp_path, caplog):
+    run_small(tmp_path, "run", "--precision", "bf16")
+    folder = RunFolder(tmp_path / "run")
+    state = folder.load_checkpoint()
+    assert state["precision"] == "bf16"
+    caplog.clear()
+    same = train.Training(small_config("--precision", "bf16", "--run_name", "run"), dataset_spec(small_config()), CPU)
+    caplog.clear()
+    same.restore(state, folder.checkpoint_path)
+    assert not caplog.records
+    other = train.Training(small_config("--precision", "fp32", "--run_name", "run"), dataset_spec(small_config()), CPU)
+    other.restore(state, folder.checkpoint_path)
+    (record,) = caplog.records
+    assert "trained in bf16 up to here, fp32 from now on; --precision bf16" in record.getMessage()
+
+
+def test_a_checkpoint_from_before_there_was_a_choice_is_fp32(tmp_path, caplog):
+    run_small(tmp_path, "run")
+    folder = RunFolder(tmp_path / "run")
+    state = folder.load_checkpoint()
+    del state["precision"]
+    config = small_config("--precision", "fp32", "--run_name", "run")
+    assert train.Training(config, dataset_spec(config), CPU).restore(state, folder.checkpoint_path) == 4
+    assert not caplog.records
+
+
+# --- on a GPU
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("value", ["auto", "true"])
+@pytest.mark.parametrize("flags", [(), ("--model_type", "conv_vlae", "--cov_type_p_z_c", "full")])
+def test_a_recorded_step_gives_the_numbers_of_the_plain_one(caplog, value, flags):
+    """Six steps an epoch: three to warm up, the recorded ones, and a smaller one."""
+    numbers = {}
+    for word in ("false", value):
+        training, dataset = small_training("--compile", word, "--precision", "fp32", *flags, device=CUDA)
+        assert training.is_recorded == (word != "false")
+        numbers[word] = [train.train_epoch(training, dataset, epoch) for epoch in (1, 2)]
+    assert not [record for record in caplog.records if record.name == "speed"]
+    for plain, recorded in zip(*numbers.values(), strict=True):
+        assert_near(recorded, plain, rtol=1e-2)
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_a_run_on_a_gpu_resumes_and_moves_to_the_cpu(tmp_path):
+    flags = ("--checkpoint_every_n_epochs", "1", "--precision", "fp32")
+    argv = [*SMALL, *NO_FIGURES, "--results_dir", str(tmp_path), "--run_name", "run", "--device"]
+    rows = run_small(tmp_path, "run", "--device", "cuda", *flags)
+    assert [row["epoch"] for row in rows] == [0, 1, 2, 3]
+    assert train.main([*argv, "cpu", *flags]) == 0  # finished: read on the other device
+
+
+# --- the benchmark
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    monkeypatch.syspath_prepend(HERE / "benchmarks")
+    import train_speed
+
+    yield train_speed
+    sys.modules.pop("train_speed")
+
+
+def test_the_benchmark_measures_a_small_configuration(benchmark, capsys, monkeypatch):
+    monkeypatch.setitem(benchmark.MATRIX_SIZE, "cpu", 256)
+    counts = ["--n_repeats", "1", "--n_steps", "2", "--n_train", "600", "--n_test", "50"]
+    assert benchmark.main([*counts, *SMALL, "--device", "cpu", "--precision", "fp32", "--profile"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    numbers = json.loads(lines[-1])
+    assert [line.split()[0] for line in lines[: len(numbers)]] == list(numbers)
+    shares = [float(line.split("%")[0]) for line in lines[len(numbers) : -1]]
+    assert len(shares) == 15
+    assert shares == sorted(shares, reverse=True)
+    assert 50 < sum(shares) <= 100
+    times = [numbers[f"epoch_{part}_seconds"] for part in ("training", "evaluation", "metrics")]
+    assert numbers["epoch_seconds"] == pytest.approx(sum(times))
+    assert numbers["step_images_per_second"] == pytest.approx(256 / numbers["step_seconds"])
+    assert numbers["epoch_images_per_second"] == pytest.approx(600 / numbers["epoch_seconds"])
+    assert (numbers["how"], numbers["n_train"], numbers["n_test"], numbers["batch_size"]) == ("fp32", 600, 50, 256)
+    assert 0 < numbers["step_efficiency"] < 1
+    assert 0 < numbers["epoch_efficiency"] < 1
+    assert 100 < numbers["peak_resident_mib"] < 100_000
+    assert numbers["step_flops"] * 600 / 256 < numbers["epoch_flops"] < numbers["step_flops"] * 600 / 256 * 1.05
+    assert numbers["matrix_flops_per_second"] > 1e8
+    assert numbers["compile_seconds"] >= 0
+
+
+def test_the_benchmark_counts_the_flops_of_linear_layers(benchmark):
+    """Two for each weight and image; forward, and backward to the weights and to the inputs, but not to the images."""
+    flags = [
+        "--J_n_mixtures",
+        "1",
+        "--model_type",
+        "fc_shared",
+        "--encode_layer_dims",
+        "30",
+        "--decode_layer_dims",
+        "20",
+    ]
+    flags += [
+        "--z_j_dim_list",
+        "3",
+        "--n_clusters_j_list",
+        "4",
+        "--n_epochs_per_progressive_step",
+        "1",
+        "--batch_size",
+        "10",
+    ]
+    config = load_config(["--dataset", "digits", *flags, "--eval_batch_size", "7"])
+    images, labels = torch.zeros(20, 1, 8, 8, dtype=torch.uint8), torch.zeros(20, 1, dtype=torch.int64)
+    dataset = Dataset(dataset_spec(config), Split(images, labels), Split(images, labels))
+    counted = benchmark.model_flops(config, dataset, CPU)
+    first, others = 64 * 30, 30 * 3 + 30 * 3 + 3 * 20 + 20 * 64
+    assert counted["train"] == (10 * 2 * (2 * first + 3 * others), 10)
+    assert counted["test"] == (7 * 2 * (first + others), 7)
+
+
+def test_the_benchmark_makes_as_many_images_as_the_data_set_has(benchmark):
+    config = load_config(["--config_args_path", str(HERE / "configs/3dshapes_1.yml")])
+    arguments = benchmark.argparse.Namespace(n_train=None, n_test=None)
+    dataset = benchmark.random_dataset(config, CPU, arguments)
+    assert (len(dataset.train), len(dataset.test)) == (3840, 960)
+    assert dataset.train.images.shape[1:] == (3, 32, 32)
+    assert dataset.train.labels.amax(0).tolist() == [3, 9]
