@@ -54,7 +54,7 @@ class Training:
         """Data-dependent weights and the mixture's means, before the first epoch."""
         config, weights = self.config, full_weights(self.config.J_n_mixtures)
         if config.data_init:
-            batch = next(training_batches(train, config.batch_size, self.order))
+            batch = next(training_batches(train, config.batch_size, self.order, self.device))
             data_init(self.model, to_float(batch.images), weights)
         if config.init_type_p_z_c == "gmm":
             encodings = predict(self.model, train.images, weights, config.eval_batch_size).means
@@ -66,6 +66,7 @@ class Training:
         return {
             "epoch": epoch,
             "config": portable_settings(self.config),
+            "spec": dataclasses.asdict(self.model.spec),
             "model": _copied(self.model.state_dict()),
             "optimizer": _copied(self.optimizer.state_dict()),
             "order": self.order.get_state(),
@@ -78,6 +79,9 @@ class Training:
         try:
             if different := different_settings(state["config"], self.config):
                 raise UserError(f"{path} belongs to a run with other settings: {different}; use another --run_name")
+            images = dataclasses.asdict(self.model.spec)
+            if state.get("spec", images) != images:  # of a folder that changed, or another of the same name
+                raise UserError(f"{path} belongs to a run on other images; use another --run_name, or --overwrite")
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.order.set_state(state["order"])
@@ -124,7 +128,7 @@ def train_epoch(training: Training, dataset: Dataset, epoch: int) -> dict[str, f
     sums = {name: torch.zeros((), device=training.device) for name in SCALAR_TERMS}
     clusters, labels = [], []
     training.model.train()
-    for b, batch in enumerate(training_batches(train, config.batch_size, training.order)):
+    for b, batch in enumerate(training_batches(train, config.batch_size, training.order, training.device)):
         weights = progressive_coefficients(config, epoch, b, n_batches).on(training.device)
         terms = training_step(training.model, to_float(batch.images), training.optimizer, weights)
         with torch.no_grad():  # kept on the device until the epoch is over
@@ -151,6 +155,8 @@ def evaluate(training: Training, dataset: Dataset, weights: Coefficients) -> dic
         test = Split(test.images[:n], test.labels[:n])
     predictions = predict(training.model, test.images, weights, config.eval_batch_size)
     numbers = _scores("test_metric", config, predictions.clusters, test, dataset.spec)
+    confidences = enumerate(predictions.confidences.mean(axis=0).tolist())
+    numbers |= {f"test_metric/confidence_{j}": confidence for j, confidence in confidences}
     return {"test_metric/loss": predictions.terms["loss"]} | numbers
 
 
@@ -236,7 +242,8 @@ def describe_plan(config: Config, spec: DatasetSpec, model: MFCVAE) -> str:
     n_batches = n_batches_per_epoch(config, spec.n_train)
     lines = [
         f"run       {Path(config.results_dir) / config.name}",
-        f"data      {spec.name}, {spec.n_train:,} training images {spec.image_shape}, labels {', '.join(spec.label_names)}",
+        f"data      {spec.name}, {spec.n_train:,} training images {spec.image_shape}, "
+        f"labels {', '.join(spec.label_names) or 'none'}",
         f"model     {sum(parts.values()):,} parameters: {size}",
         f"plan      {config.n_epochs} epochs of {n_batches} batches; epoch 0 evaluates only",
     ]
@@ -262,10 +269,14 @@ def finish(training: Training, dataset: Dataset, folder: RunFolder) -> None:
 
 
 def report(numbers: Mapping[str, float], config: Config, spec: DatasetSpec) -> str:
-    """A small table of test scores: a line per facet and label, and the NMI between facets."""
+    """A small table of test scores: a line per facet and label, and the NMI between facets. Without labels: per facet."""
     lines = ["test scores        accuracy  hungarian    nmi    ari  clusters used"]
+    if not spec.label_names:
+        lines = ["test clusters        confidence  clusters used"]
     for j, n_clusters in enumerate(config.n_clusters_j_list):
         used = f"{numbers[f'test_metric/n_clusters_present_{j}']:.0f} of {n_clusters}"
+        if not spec.label_names:
+            lines.append(f"facet {j}                   {numbers[f'test_metric/confidence_{j}']:.2f}  {used}")
         for name in spec.label_names:
             score = ClusterScores(
                 *[numbers[f"test_metric/facet_{j}_label_{name}_{key}"] for key in ClusterScores._fields]
@@ -282,13 +293,13 @@ def main(argv: Sequence[str] | None = None, sweep: Mapping[str, Any] | None = No
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = load_config(argv, sweep)
     device = resolve_device(config.device)
-    spec = dataset_spec(config)
     if config.dry_run:
+        spec = dataset_spec(config)
         print(describe_plan(config, spec, MFCVAE(config, spec)))
         return 0
-    training = Training(config, spec, device)
     dataset = load_dataset(config, device)
-    folder = RunFolder.open(config)
+    training = Training(config, dataset.spec, device)
+    folder = RunFolder.open(config, dataset.source)
     state = folder.load_checkpoint()
     if state is None and folder.model_path.exists():
         raise UserError(f"{folder.path} holds a finished model but no checkpoint.pt; --overwrite trains it again")
@@ -300,7 +311,7 @@ def main(argv: Sequence[str] | None = None, sweep: Mapping[str, Any] | None = No
     folder.forget_after(first_epoch - 1)
     if first_epoch == config.n_epochs and (folder.model_path.exists() or not config.save_model):
         print(f"already finished: {folder.path}; --overwrite trains it again")
-        print(report(folder.read_metrics()[-1], config, spec))
+        print(report(folder.read_metrics()[-1], config, dataset.spec))
         return 0
     verb = "resuming" if first_epoch else "starting"
     print(f"{verb} {folder.path} on {device}, epoch {first_epoch} of {config.n_epochs - 1}")
