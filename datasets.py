@@ -200,7 +200,7 @@ def _check_contents(spec: DatasetSpec, train: Split, test: Split) -> None:
 def _check_counts(config: Config, n_train: int, n_test: int) -> None:
     """Enough images for the clusters, for a test split, and for batch normalisation of the last batch."""
     if n_train < 2:
-        raise UserError(f"{config.data_name}: {n_train + n_test} images, of which {n_train} to train on; give more")
+        raise UserError(f"{config.data_name}: {n_train} of {n_train + n_test} images to train on are too few; add more")
     if n_train < max(config.n_clusters_j_list):
         raise UserError(
             f"n_clusters_j_list = {config.n_clusters_j_list}: more clusters than the {n_train} training images of "
