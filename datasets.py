@@ -150,7 +150,6 @@ def load_dataset(config: Config, device: torch.device) -> Dataset:
         UserError: a file is missing, damaged, or not what it should be; or there are fewer images than clusters.
     """
     dataset = _LOADERS[config.dataset](config)
-    log.info("%s: %s", dataset.spec.name, dataset.source)
     _check_contents(dataset.spec, dataset.train, dataset.test)
     _check_counts(config, len(dataset.train), len(dataset.test))
     n_bytes = dataset.train.images.nbytes + dataset.test.images.nbytes
@@ -335,6 +334,7 @@ def _load_3dshapes(config: Config) -> Dataset:
             images, labels = _read_3dshapes(file, path, config, remedy)
             source = "synthetic" if file.attrs.get("synthetic", False) else "original"
             source += f" images of {path}" + (f" ({file.attrs['source']})" if "source" in file.attrs else "")
+    log.info("fast_3dshapes: %s", source)
     order = np.random.default_rng(config.seed).permutation(len(images))
     images = images[order].transpose(0, 3, 1, 2)  # (N, 32, 32, 3) -> (N, 3, 32, 32)
     return _dataset(dataset_spec(config), images, labels[order], source)
@@ -540,6 +540,7 @@ def _own_dataset(
     colour, (height, width) = "grey" if images.shape[1] == 1 else "RGB", images.shape[2:]
     found = ", ".join(f"{name} ({len(values)} classes)" for name, (values, _) in classes.items()) or "no labels"
     source = f"{len(images):,} images of {path}, {colour}, {width} x {height} pixels, {found}"
+    log.info("%s: %s", config.dataset, source)
     return _dataset(spec, images, indices, source)
 
 
