@@ -24,7 +24,7 @@ import torchvision
 from torch import Tensor
 
 from config import FACTOR_SIZES, OWN_IMAGES, Config
-from image_files import ImageFiles, NpzImages, list_images, npz_arrays, read_all, read_npz_array
+from own_images import OWN_READERS
 from utils import UserError
 
 log = logging.getLogger(__name__)
@@ -51,9 +51,6 @@ FACTOR_VALUES = {
     "shape": np.arange(4.0),
     "orientation": np.linspace(-30, 30, 15),
 }
-
-# What an .npz of own images may hold.
-NPZ_ARRAYS = ("images", "labels", "label_names", "test_images", "test_labels")
 
 DIGITS = tuple("0123456789")
 
@@ -417,114 +414,16 @@ def halve(images: np.ndarray) -> np.ndarray:
 # --- your own images
 
 
-def _load_folder(config: Config) -> Dataset:
-    """The pictures of a folder, 80 percent for training by the seed; folders within it, if any, are the classes."""
-    folder = Path(config.data_dir)
-    files = list_images(folder)
-    classes = _class_folders(folder, files)
-    images = read_all(ImageFiles(files, (3, config.image_size, config.image_size)))
-    if all(np.array_equal(images[:, 0], images[:, channel]) for channel in (1, 2)):
-        images = images[:, :1]  # grey pictures, whatever their files say
-    return _own_dataset(config, images, {} if classes is None else {"class": classes}, folder)
-
-
-def _class_folders(folder: Path, files: list[Path]) -> np.ndarray | None:
-    """(N,) names of the folders within `folder` that the files are in; None where they lie in it directly."""
-    places = [file.relative_to(folder).parts for file in files]
-    beside = [file for file, parts in zip(files, places, strict=True) if len(parts) == 1]
-    if beside and len(beside) < len(files):
-        raise UserError(
-            f"{folder}: {len(beside)} images such as {beside[0].name} lie beside folders with images; move them into a "
-            "folder, one per class, or all images into one place, without classes"
-        )
-    return None if beside else np.array([parts[0] for parts in places])
-
-
-def _load_npz(config: Config) -> Dataset:
-    """The arrays of an .npz: images, and where they are there labels, label_names, test_images and test_labels."""
-    path = _npz_file(Path(config.data_dir))
-    names = npz_arrays(path)
-    unread = [name for name in names if name not in NPZ_ARRAYS]
-    if unread:
-        log.warning("%s: not read: %s; known arrays are %s", path, ", ".join(unread), ", ".join(NPZ_ARRAYS))
-    images, labels = _npz_split(config, path, names)
-    n_train = None
-    if {"test_images", "test_labels"} & set(names):
-        n_train = len(images)
-        test_images, test_labels = _npz_split(config, path, names, "test_")
-        if test_images.shape[1:] != images.shape[1:]:
-            raise UserError(
-                f"{path}: 'test_images' have (C, H, W) {test_images.shape[1:]}, must be {images.shape[1:]} as 'images'"
-            )
-        if test_labels.shape[1] != labels.shape[1]:
-            raise UserError(
-                f"{path}: {labels.shape[1]} labels of an image and {test_labels.shape[1]} of a test image; save 'labels' "
-                "and 'test_labels' with the same columns"
-            )
-        images, labels = np.concatenate([images, test_images]), np.concatenate([labels, test_labels])
-    return _own_dataset(config, images, dict(zip(_npz_label_names(path, labels), labels.T, strict=True)), path, n_train)
-
-
-def _npz_split(config: Config, path: Path, names: list[str], prefix: str = "") -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, C, H, W) uint8, of image_size where it is set, and labels (N, L), L = 0 where there are none."""
-    source = NpzImages(path, name=f"{prefix}images")
-    if config.image_size:
-        source.image_shape = (source.image_shape[0], config.image_size, config.image_size)
-    images = read_all(source)
-    name = f"{prefix}labels"
-    return images, _npz_labels(path, name, len(images)) if name in names else np.empty((len(images), 0), np.int64)
-
-
-def _npz_file(path: Path) -> Path:
-    """The file itself, or the only .npz in a folder."""
-    if not path.is_dir():
-        return path
-    files = sorted(path.glob("*.npz"))
-    if len(files) != 1:
-        raise UserError(f"{path}: this folder holds {len(files)} .npz files; name the one to use by --data_dir")
-    return files[0]
-
-
-def _npz_labels(path: Path, name: str, n_images: int) -> np.ndarray:
-    """(N, L) whole numbers or texts."""
-    labels = read_npz_array(path, name)
-    if labels.dtype.kind not in "biuU" or labels.ndim not in (1, 2) or len(labels) != n_images:
-        raise UserError(
-            f"{path}: '{name}' is {labels.shape} {labels.dtype}; it must be whole numbers or texts, ({n_images},) or "
-            f"({n_images}, L) for {n_images} images"
-        )
-    return labels.reshape(n_images, -1)
-
-
-def _npz_label_names(path: Path, labels: np.ndarray) -> list[str]:
-    """The names of the L columns of labels: label_names, else label, or label_0, label_1, ..."""
-    L = labels.shape[1]
-    if "label_names" not in npz_arrays(path):
-        return ["label"] if L == 1 else [f"label_{i}" for i in range(L)]
-    names = np.atleast_1d(read_npz_array(path, "label_names"))
-    if names.dtype.kind != "U" or names.shape != (L,) or len(set(names)) < L or "" in names:
-        raise UserError(f"{path}: 'label_names' is {names.tolist()}; it must be {L} different texts, one per label")
-    return names.tolist()
-
-
-def _own_dataset(
-    config: Config, images: np.ndarray, labels: dict[str, np.ndarray], path: Path, n_train: int | None = None
-) -> Dataset:
-    """A Dataset whose facts come from its contents.
-
-    Args:
-        images: (N, C, H, W) uint8.
-        labels: label name -> (N,) values, which become its classes. A label of one class tells nothing and is left out.
-        path: where the images come from.
-        n_train: how many come first and are for training; None for 80 percent, chosen by the seed.
-    """
+def _load_own(config: Config) -> Dataset:
+    """Own images with facts that come from their contents; where no test split is given, 80 percent are for training."""
+    images, labels, n_train, path = OWN_READERS[config.dataset](Path(config.data_dir), config.image_size)
     if n_train is None:
         n_train = len(images) * 4 // 5
         order = np.random.default_rng(config.seed).permutation(len(images))
         images, labels = images[order], {name: values[order] for name, values in labels.items()}
     classes = {name: np.unique(values, return_inverse=True) for name, values in labels.items()}
     for name in [name for name, (values, _) in classes.items() if len(values) < 2]:
-        log.warning("%s: '%s' has one class only and is left out", path, name)
+        log.warning("%s: '%s' has one class only, which tells nothing, and is left out", path, name)
         del classes[name]
     spec = DatasetSpec(
         name=config.data_name,
@@ -565,6 +464,6 @@ _LOADERS: dict[str, Callable[[Config], Dataset]] = {
     "fast_svhn": _load_svhn,
     "fast_3dshapes": _load_3dshapes,
     "digits": _load_digits,
-    "folder": _load_folder,
-    "npz": _load_npz,
+    "folder": _load_own,
+    "npz": _load_own,
 }

@@ -15,7 +15,7 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 from matplotlib.figure import Figure
 
-from config import Config
+from config import OWN_IMAGES, Config
 from datasets import Split, load_dataset, split_class_names
 from inference import Predictions, RankedCluster, full_weights, predict, rank_clusters
 from load_model import load_model_from_save_dict
@@ -122,6 +122,8 @@ def open_evaluation(arguments: argparse.Namespace) -> Evaluation:
     """Load the model and the data, make the folder, and predict the whole split once."""
     device = resolve_device(arguments.device)
     model, config = load_model_from_save_dict(arguments.model_path, device)
+    if config.dataset in OWN_IMAGES and not arguments.data_dir:
+        raise UserError(f"--data_dir: name the images of {model.spec.name}, a model does not know where they are")
     config = dataclasses.replace(config, data_dir=arguments.data_dir or config.data_dir)
     folder = make_folder(Path(arguments.results_dir or Path("results") / config.name / "evaluation"))
     dataset = load_dataset(config, device)

@@ -227,6 +227,8 @@ def check_evaluation(model: Path, data: Path, J: int) -> None:
     figures = model.parent / "evaluation"
     few = ["--first_n_clusters_swapped_1", "1", "--first_n_clusters_swapped_2", "1"]
     flags = ["--model_path", str(model), "--results_dir", str(figures), *few]
+    with pytest.raises(UserError, match="--data_dir: name the images of"):
+        eval_all.main(flags)
     assert eval_all.main([*flags, "--data_dir", str(data)]) == 0
     wanted = {f"examples_top_10_facet_{j}_full.png" for j in range(J)} | {
         f"generations_facet_{j}.png" for j in range(J)
