@@ -49,6 +49,7 @@ class Training:
             self.model.to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.init_lr, fused=True)
         self.order = torch.Generator().manual_seed(config.seed)
+        self.data_facts = dataclasses.asdict(spec) | {"name": None}  # own images may be moved, and are named after that
 
     def initialise(self, train: Split) -> None:
         """Data-dependent weights and the mixture's means, before the first epoch."""
@@ -66,7 +67,7 @@ class Training:
         return {
             "epoch": epoch,
             "config": portable_settings(self.config),
-            "spec": dataclasses.asdict(self.model.spec),
+            "data_facts": self.data_facts,
             "model": _copied(self.model.state_dict()),
             "optimizer": _copied(self.optimizer.state_dict()),
             "order": self.order.get_state(),
@@ -79,8 +80,7 @@ class Training:
         try:
             if different := different_settings(state["config"], self.config):
                 raise UserError(f"{path} belongs to a run with other settings: {different}; use another --run_name")
-            images = dataclasses.asdict(self.model.spec)
-            if state.get("spec", images) != images:  # of a folder that changed, or another of the same name
+            if state.get("data_facts", self.data_facts) != self.data_facts:  # a folder that changed, or another one
                 raise UserError(f"{path} belongs to a run on other images; use another --run_name, or --overwrite")
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])

@@ -240,14 +240,18 @@ def check_evaluation(model: Path, data: Path, J: int) -> None:
     assert len(table.read_text().splitlines()) == 1 + N
 
 
+NO_FIGURES = [
+    "--do_vis_test", "false", "--do_vis_sample_generations_per_cluster", "false", "--save_model", "false",
+]  # fmt: skip
+
+
 @pytest.fixture
 def run_on(tmp_path):
     """Trains for a moment on an .npz of the given images, the same run each time."""
 
     def run(x: np.ndarray, *flags: str) -> list[dict]:
         path = write_npz(tmp_path / "x.npz", images=x)
-        no_figures = ["--do_vis_test", "false", "--do_vis_sample_generations_per_cluster", "false"]
-        argv = [*settings(2, "fc_vlae"), *no_figures, "--save_model", "false", "--results_dir", str(tmp_path), *flags]
+        argv = [*settings(2, "fc_vlae"), *NO_FIGURES, "--results_dir", str(tmp_path), *flags]
         assert train.main([*argv, "--dataset", "npz", "--data_dir", str(path)]) == 0
         rows = map(json.loads, (tmp_path / "x_seed1" / "metrics.jsonl").read_text().splitlines())
         return [{key: value for key, value in row.items() if key != "epoch_seconds"} for row in rows]
@@ -255,8 +259,12 @@ def run_on(tmp_path):
     return run
 
 
-def test_a_run_does_not_go_on_with_other_images(run_on):
+def test_a_run_does_not_go_on_with_other_images(run_on, tmp_path):
+    """The same ones may have moved."""
     run_on(images(1))
+    (tmp_path / "x.npz").rename(tmp_path / "y.npz")
+    moved = ["--dataset", "npz", "--data_dir", str(tmp_path / "y.npz"), "--run_name", "x_seed1"]
+    assert train.main([*settings(2, "fc_vlae"), *NO_FIGURES, "--results_dir", str(tmp_path), *moved]) == 0
     with pytest.raises(UserError, match="checkpoint.pt belongs to a run on other images; use another --run_name"):
         run_on(images(1)[:25])
     run_on(images(1)[:25], "--overwrite")
