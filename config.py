@@ -61,6 +61,8 @@ FREE_SETTINGS = {
     "checkpoint_every_n_epochs", "precision", "compile",
 }  # fmt: skip
 
+OWN_IMAGES = ("folder", "npz")  # data sets that only their files know
+
 _LADDER_DIMS = ("enc_backbone_dims", "enc_rung_dims", "dec_backbone_dims", "dec_rung_dims")
 _LADDER_DEPTHS = ("enc_backbone_n_hidden", "enc_rung_n_hidden", "dec_backbone_n_hidden", "dec_rung_n_hidden")
 
@@ -73,7 +75,7 @@ class Config:
     config_args_path: str | None = None
     """YAML file of settings; flags win over it."""
     run_name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")] | None = None
-    """Name of the run and of its folder. Default: <configuration or dataset>_seed<seed>."""
+    """Name of the run and of its folder. Default: <configuration, dataset or own images>_seed<seed>."""
     results_dir: str = "results"
     """Folder that holds one folder per run."""
     overwrite: bool = False
@@ -99,10 +101,14 @@ class Config:
     """How often the state for resuming is saved (and always when interrupted)."""
 
     # --- the data
-    dataset: Literal["fast_mnist", "fast_svhn", "fast_3dshapes", "digits"] = "fast_mnist"
-    """Which data to cluster; digits come with scikit-learn."""
+    dataset: Literal["fast_mnist", "fast_fashion_mnist", "fast_svhn", "fast_3dshapes", "digits", "folder", "npz"] = (
+        "fast_mnist"
+    )
+    """Which data to cluster; digits come with scikit-learn, folder and npz are your own images."""
     data_dir: str = "data"
-    """Folder of the datasets."""
+    """Folder of the datasets; folder: that of your images; npz: your file, or the folder that holds it."""
+    image_size: Positive | None = None
+    """folder and npz: side in pixels to which images are cropped and resized; npz: none keeps their size."""
     factors_variation_dict: dict[str, list[NonNegative]] = dataclasses.field(
         default_factory=lambda: {
             "floor_hue": [0],
@@ -223,9 +229,22 @@ class Config:
 
     @property
     def name(self) -> str:
-        """Name of the run: --run_name, else <configuration or dataset>_seed<seed>."""
-        origin = Path(self.config_args_path).stem if self.config_args_path else self.dataset
-        return self.run_name or f"{origin}_seed{self.seed}"
+        """Name of the run: --run_name, else <configuration, dataset or own images>_seed<seed>."""
+        return self.run_name or f"{self.origin}_seed{self.seed}"
+
+    @property
+    def origin(self) -> str:
+        """What runs are named after: the configuration file; without one, or for own images, the data."""
+        is_configuration = self.config_args_path and self.dataset not in OWN_IMAGES
+        return Path(self.config_args_path).stem if is_configuration else self.data_name
+
+    @property
+    def data_name(self) -> str:
+        """Name of the data: that of the folder or file of own images, as far as it may be part of a run's name."""
+        if self.dataset not in OWN_IMAGES:
+            return self.dataset
+        name = Path(self.data_dir).resolve().name.removesuffix(".npz")
+        return re.sub(r"[^\w.-]+", "_", name).lstrip(".-") or self.dataset
 
     def is_pi_fixed(self, j: int) -> bool:
         """Whether facet j keeps uniform mixture weights."""
@@ -270,6 +289,8 @@ def build_config(settings: Mapping[str, Any]) -> Config:
         _check_encoder_widths(config)
     if config.dataset == "fast_3dshapes":
         _check_factors(config)
+    if config.dataset in OWN_IMAGES:
+        _check_image_size(config)
     return config
 
 
@@ -460,6 +481,18 @@ def _check_factors(config: Config) -> None:
                 f"factors_label_list: {factor!r} has one value only in factors_variation_dict "
                 f"({config.factors_variation_dict[factor]}), so it cannot be a label; allow more values or drop it"
             )
+
+
+def _check_image_size(config: Config) -> None:
+    """Own images: a folder's have a size to be brought to, and it suffices for the ladder; before they are read."""
+    if config.dataset == "folder" and config.image_size is None:
+        raise UserError("dataset = folder: give the side in pixels to resize images to, for example --image_size 32")
+    smallest = 2**config.J_n_mixtures
+    if config.model_type == "conv_vlae" and config.image_size and config.image_size < smallest:
+        raise UserError(
+            f"image_size = {config.image_size}: conv_vlae halves the image once per facet (J_n_mixtures = "
+            f"{config.J_n_mixtures}), so it must be at least {smallest}; or use an fc model_type"
+        )
 
 
 # --- wording of help and errors

@@ -43,7 +43,7 @@ def map_sizes(J: int, image_size: int) -> list[int]:
         deepest = image_size.bit_length() - 1
         raise UserError(
             f"J_n_mixtures = {J}: conv_vlae halves the image once per facet, and {image_size}x{image_size} images allow "
-            f"at most {deepest}; use fewer facets or an fc model_type"
+            f"at most {deepest}; use fewer facets, larger images or an fc model_type"
         )
     return sizes
 

@@ -1,4 +1,4 @@
-"""The data sets: one table of facts, images resident on the device as uint8, batches by index.
+"""The data sets: one table of facts, images resident on the device as uint8, batches by index; and your own images.
 
 A split's images are (N, C, H, W) uint8 and become float in [0, 1] one batch at a time. Nothing here touches the global
 random state.
@@ -7,7 +7,9 @@ random state.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,18 +23,24 @@ import torch
 import torchvision
 from torch import Tensor
 
-from config import FACTOR_SIZES, Config
+from config import FACTOR_SIZES, OWN_IMAGES, Config
+from own_images import OWN_READERS
 from utils import UserError
 
 log = logging.getLogger(__name__)
 
-# Sizes of the unpacked files of MNIST: a download or a copy that was cut off is told by them.
+# MNIST and what has its format.
+MNIST_CLASSES = {"fast_mnist": torchvision.datasets.MNIST, "fast_fashion_mnist": torchvision.datasets.FashionMNIST}
+
+# Sizes of the unpacked files of either: a download or a copy that was cut off is told by them.
 MNIST_BYTES = {
     "train-images-idx3-ubyte": 47_040_016,
     "train-labels-idx1-ubyte": 60_008,
     "t10k-images-idx3-ubyte": 7_840_016,
     "t10k-labels-idx1-ubyte": 10_008,
 }
+
+ORIGINAL_3DSHAPES_MD5 = "099a2078d58cec4daad0702c55d06868"
 
 # The label values of 3dshapes.h5, a column per factor.
 FACTOR_VALUES = {
@@ -43,6 +51,8 @@ FACTOR_VALUES = {
     "shape": np.arange(4.0),
     "orientation": np.linspace(-30, 30, 15),
 }
+
+DIGITS = tuple("0123456789")
 
 
 @dataclass(frozen=True)
@@ -59,13 +69,29 @@ class DatasetSpec:
     n_train: int
     """Number of training images; 0 where it depends on the settings."""
     label_names: tuple[str, ...] = ("digit",)
-    n_classes: tuple[int, ...] = (10,)
+    """Empty where there are no labels."""
+    class_names: tuple[tuple[str, ...], ...] = (DIGITS,)
+    """Of each label: the names of its classes."""
     has_even_classes: bool = True
     """Whether classes are about equally frequent; where they are not, weighted accuracy is logged too."""
+
+    @property
+    def n_classes(self) -> tuple[int, ...]:
+        """Of each label: the number of its classes."""
+        return tuple(len(names) for names in self.class_names)
 
 
 DATASETS = {
     "fast_mnist": DatasetSpec("fast_mnist", (1, 28, 28), "bernoulli", "sigmoid", 60_000),
+    "fast_fashion_mnist": DatasetSpec(
+        "fast_fashion_mnist",
+        (1, 28, 28),
+        "bernoulli",
+        "sigmoid",
+        60_000,
+        ("garment",),
+        (tuple(torchvision.datasets.FashionMNIST.classes),),
+    ),
     "fast_svhn": DatasetSpec("fast_svhn", (3, 32, 32), "normal", "sigmoid", 73_257, has_even_classes=False),
     "fast_3dshapes": DatasetSpec("fast_3dshapes", (3, 32, 32), "normal", None, 0, has_even_classes=False),
     "digits": DatasetSpec("digits", (1, 8, 8), "normal", "sigmoid", 1_437),
@@ -93,10 +119,14 @@ class Dataset:
     spec: DatasetSpec
     train: Split
     test: Split
+    source: str
+    """Which images these are, in words."""
 
 
 def dataset_spec(config: Config) -> DatasetSpec:
-    """The facts about the configured data set, known before any file is read."""
+    """The facts about the configured data set: known before any file is read, except for own images."""
+    if config.dataset in OWN_IMAGES:
+        return load_dataset(config, torch.device("cpu")).spec
     spec = DATASETS[config.dataset]
     if config.dataset != "fast_3dshapes":
         return spec
@@ -106,21 +136,41 @@ def dataset_spec(config: Config) -> DatasetSpec:
         spec,
         n_train=round(int(np.prod(sizes)) * config.threedshapes_train_frac),
         label_names=labels,
-        n_classes=tuple(FACTOR_SIZES[factor] for factor in labels),
+        class_names=tuple(tuple(map(str, range(FACTOR_SIZES[factor]))) for factor in labels),
     )
 
 
 def load_dataset(config: Config, device: torch.device) -> Dataset:
-    """Read the configured data set from config.data_dir and put it on the device.
+    """Read the configured data set from config.data_dir and put it on the device, if it fits.
 
     Raises:
         UserError: a file is missing, damaged, or not what it should be; or there are fewer images than clusters.
     """
-    train, test = _LOADERS[config.dataset](config)
-    spec = dataset_spec(config)
-    _check_contents(spec, train, test)
-    _check_counts(config, len(train), len(test))
-    return Dataset(spec, train.to(device), test.to(device))
+    dataset = _LOADERS[config.dataset](config)
+    _check_contents(dataset.spec, dataset.train, dataset.test)
+    _check_counts(config, len(dataset.train), len(dataset.test))
+    n_bytes = dataset.train.images.nbytes + dataset.test.images.nbytes
+    free = free_memory(device)
+    if n_bytes > free / 2:  # the other half is for the model and its batches
+        log.warning(
+            "%s: %.2f GiB of images stay in host memory, as %s has %.2f GiB free; batches are moved one by one, which "
+            "is slower",
+            *(dataset.spec.name, n_bytes / 2**30, device, free / 2**30),
+        )
+        return dataset
+    return dataclasses.replace(dataset, train=dataset.train.to(device), test=dataset.test.to(device))
+
+
+def free_memory(device: torch.device) -> float:
+    """Free bytes of a GPU; no limit on the host, where the images are already."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else math.inf
+
+
+def to_device(batch: Tensor, device: torch.device) -> Tensor:
+    """A batch on the device. From host to GPU it goes by way of pinned memory, and nothing waits for it."""
+    if batch.device.type == "cpu" and device.type == "cuda":
+        return batch.pin_memory().to(device, non_blocking=True)
+    return batch.to(device)
 
 
 def _check_contents(spec: DatasetSpec, train: Split, test: Split) -> None:
@@ -145,10 +195,12 @@ def _check_contents(spec: DatasetSpec, train: Split, test: Split) -> None:
 
 def _check_counts(config: Config, n_train: int, n_test: int) -> None:
     """Enough images for the clusters, for a test split, and for batch normalisation of the last batch."""
+    if n_train < 2:
+        raise UserError(f"{config.data_name}: {n_train} of {n_train + n_test} images to train on are too few; add more")
     if n_train < max(config.n_clusters_j_list):
         raise UserError(
             f"n_clusters_j_list = {config.n_clusters_j_list}: more clusters than the {n_train} training images of "
-            f"{config.dataset}; use fewer clusters"
+            f"{config.data_name}; use fewer clusters, or more images"
         )
     if not n_test:
         raise UserError(
@@ -168,11 +220,13 @@ def to_float(images: Tensor) -> Tensor:
     return images.float().div_(255)
 
 
-def training_batches(split: Split, batch_size: int, generator: torch.Generator) -> Iterator[Split]:
-    """One epoch in a random order, batch by batch. The last batch may be smaller; none is dropped."""
+def training_batches(
+    split: Split, batch_size: int, generator: torch.Generator, device: torch.device
+) -> Iterator[Split]:
+    """One epoch in a random order, batch by batch, on the device. The last may be smaller; none is dropped."""
     order = torch.randperm(len(split), generator=generator).to(split.images.device)
     for index in order.split(batch_size):
-        yield Split(split.images[index], split.labels[index])
+        yield Split(to_device(split.images[index], device), to_device(split.labels[index], device))
 
 
 def split_labels(split: Split, spec: DatasetSpec) -> dict[str, np.ndarray]:
@@ -181,17 +235,21 @@ def split_labels(split: Split, spec: DatasetSpec) -> dict[str, np.ndarray]:
     return {name: labels[:, i] for i, name in enumerate(spec.label_names)}
 
 
-# --- one loader per data set: Config -> training and test split, on the host
+def split_class_names(split: Split, spec: DatasetSpec) -> dict[str, np.ndarray]:
+    """Label name -> (N,) names of classes, to be shown."""
+    labels = zip(split_labels(split, spec).items(), spec.class_names, strict=True)
+    return {name: np.array(names)[values] for (name, values), names in labels}
 
 
-def _load_digits(config: Config) -> tuple[Split, Split]:
+# --- one loader per data set: Config -> Dataset, on the host
+
+
+def _load_digits(config: Config) -> Dataset:
     """scikit-learn's 8x8 digits, 1,437 for training and 360 held out, split by the seed."""
     data = sklearn.datasets.load_digits()
     images = np.rint(data.images * (255 / 16)).astype(np.uint8)[:, None]  # (1797, 8, 8) of 0..16 -> (1797, 1, 8, 8)
     order = np.random.default_rng(config.seed).permutation(len(images))
-    whole = _split(images[order], data.target[order, None])
-    n_train = DATASETS["digits"].n_train
-    return Split(whole.images[:n_train], whole.labels[:n_train]), Split(whole.images[n_train:], whole.labels[n_train:])
+    return _dataset(dataset_spec(config), images[order], data.target[order, None], "scikit-learn's 8x8 digits")
 
 
 @contextmanager
@@ -206,32 +264,34 @@ def _reading(dataset: str, path: Path, remedy: str) -> Iterator[None]:
         raise UserError(f"{dataset}: cannot read {path.absolute()} ({reason}); {remedy}") from error
 
 
-def _load_mnist(config: Config) -> tuple[Split, Split]:
-    """MNIST by torchvision, downloaded into data_dir/MNIST/raw where it is not there yet."""
-    folder = Path(config.data_dir) / "MNIST" / "raw"
+def _load_mnist(config: Config) -> Dataset:
+    """MNIST or FashionMNIST by torchvision, downloaded into data_dir/<its name>/raw where it is not there yet."""
+    kind = MNIST_CLASSES[config.dataset]
+    folder = Path(config.data_dir) / kind.__name__ / "raw"
     remedy = (
-        "put the four unpacked files of MNIST there, choose another --data_dir, let a run with network access download "
+        f"put the four unpacked files of {kind.__name__} there, choose another --data_dir, let a run with network access download "
         "them, or try --config_args_path configs/digits.yml, which needs no files"
     )
 
     def half(train: bool) -> Split:
-        data = torchvision.datasets.MNIST(config.data_dir, train=train, download=True)  # only where files are missing
+        data = kind(config.data_dir, train=train, download=True)  # only where files are missing
         return _split(data.data.numpy()[:, None], data.targets.numpy()[:, None])  # (N, 1, 28, 28), (N, 1)
 
-    with _reading("fast_mnist", folder, remedy):
+    with _reading(config.dataset, folder, remedy):
         for name, n_bytes in MNIST_BYTES.items():
             path = folder / name
             if path.exists() and path.stat().st_size != n_bytes:
                 raise UserError(
-                    f"fast_mnist: {path.absolute()} has {path.stat().st_size} bytes, not {n_bytes}: delete it and get "
-                    "it again"
+                    f"{config.dataset}: {path.absolute()} has {path.stat().st_size} bytes, not {n_bytes}: delete it "
+                    "and get it again"
                 )
-        return half(True), half(False)
+        return Dataset(dataset_spec(config), half(True), half(False), f"images of {folder}")
 
 
-def _load_svhn(config: Config) -> tuple[Split, Split]:
+def _load_svhn(config: Config) -> Dataset:
     """The two .mat files of SVHN, downloaded by torchvision into data_dir where they are not there yet."""
-    return _load_svhn_split(config, "train"), _load_svhn_split(config, "test")
+    train, test = (_load_svhn_split(config, split) for split in ("train", "test"))
+    return Dataset(dataset_spec(config), train, test, f"images of {Path(config.data_dir) / '*_32x32.mat'}")
 
 
 def _load_svhn_split(config: Config, split: str) -> Split:
@@ -257,7 +317,7 @@ def _load_svhn_split(config: Config, split: str) -> Split:
     return _split(images.transpose(3, 2, 0, 1), labels)  # (32, 32, 3, N) -> (N, 3, 32, 32)
 
 
-def _load_3dshapes(config: Config) -> tuple[Split, Split]:
+def _load_3dshapes(config: Config) -> Dataset:
     """The configured part of 3dshapes.h5, halved to 32x32, split at random by the seed."""
     path = Path(config.data_dir) / "Fast_3DShapes" / "raw" / "3dshapes.h5"
     remedy = (
@@ -269,10 +329,12 @@ def _load_3dshapes(config: Config) -> tuple[Split, Split]:
             raise UserError(f"fast_3dshapes: {path.absolute()} is missing; {remedy}")
         with h5py.File(path, "r") as file:
             images, labels = _read_3dshapes(file, path, config, remedy)
+            source = "synthetic" if file.attrs.get("synthetic", False) else "original"
+            source += f" images of {path}" + (f" ({file.attrs['source']})" if "source" in file.attrs else "")
+    log.info("fast_3dshapes: %s", source)
     order = np.random.default_rng(config.seed).permutation(len(images))
-    whole = _split(images[order].transpose(0, 3, 1, 2), labels[order])  # (N, 32, 32, 3) -> (N, 3, 32, 32)
-    n_train = dataset_spec(config).n_train
-    return Split(whole.images[:n_train], whole.labels[:n_train]), Split(whole.images[n_train:], whole.labels[n_train:])
+    images = images[order].transpose(0, 3, 1, 2)  # (N, 32, 32, 3) -> (N, 3, 32, 32)
+    return _dataset(dataset_spec(config), images, labels[order], source)
 
 
 def _render_command(config: Config, path: Path) -> str:
@@ -296,7 +358,10 @@ def _read_3dshapes(file: h5py.File, path: Path, config: Config, remedy: str) -> 
     expected = np.stack([values[grid[:, i]] for i, values in enumerate(FACTOR_VALUES.values())], axis=1)
     if not np.allclose(labels[:][rows], expected, rtol=0, atol=1e-6):  # NaN differs from everything
         raise UserError(f"fast_3dshapes: labels of {path.absolute()} are not the original's factor values; {remedy}")
-    _check_rendered(file, path, rows, config)
+    if file.attrs.get("synthetic", False):
+        _check_rendered(file, path, rows, config)
+    else:
+        _check_original(path, remedy)
     halved = np.empty((len(rows), 32, 32, 3), dtype=np.uint8)
     for at, run in _runs(rows):
         halved[at : at + len(run)] = halve(images[run[0] : run[-1] + 1])
@@ -305,16 +370,23 @@ def _read_3dshapes(file: h5py.File, path: Path, config: Config, remedy: str) -> 
 
 
 def _check_rendered(file: h5py.File, path: Path, rows: np.ndarray, config: Config) -> None:
-    """Say whether the images are original or synthetic; a synthetic file may hold some of the rows only."""
-    if not file.attrs.get("synthetic", False):
-        log.info("fast_3dshapes: original images of %s", path)
-        return
-    log.info("fast_3dshapes: synthetic images of %s (%s)", path, file.attrs.get("source", "source unknown"))
+    """A synthetic file may hold some of the rows only."""
     n_missing = int((file["rendered"][:][rows] == 0).sum()) if "rendered" in file else 0
     if n_missing:
         raise UserError(
             f"fast_3dshapes: {path.absolute()} is synthetic and lacks {n_missing} of the {len(rows)} images of this "
             f"configuration; add them: {_render_command(config, path)}"
+        )
+
+
+def _check_original(path: Path, remedy: str) -> None:
+    """A file that does not say that it is synthetic is the original to the last byte."""
+    with path.open("rb") as content:
+        found = hashlib.file_digest(content, "md5").hexdigest()
+    if found != ORIGINAL_3DSHAPES_MD5:
+        raise UserError(
+            f"fast_3dshapes: {path.absolute()} is not marked as synthetic, yet is not the original: its md5 is {found}, "
+            f"not {ORIGINAL_3DSHAPES_MD5}; {remedy}"
         )
 
 
@@ -339,14 +411,59 @@ def halve(images: np.ndarray) -> np.ndarray:
     return ((blocks.sum(axis=(2, 4), dtype=np.uint16) + 2) >> 2).astype(np.uint8)
 
 
+# --- your own images
+
+
+def _load_own(config: Config) -> Dataset:
+    """Own images with facts that come from their contents; where no test split is given, 80 percent are for training."""
+    images, labels, n_train, path = OWN_READERS[config.dataset](Path(config.data_dir), config.image_size)
+    if n_train is None:
+        n_train = len(images) * 4 // 5
+        order = np.random.default_rng(config.seed).permutation(len(images))
+        images, labels = images[order], {name: values[order] for name, values in labels.items()}
+    classes = {name: np.unique(values, return_inverse=True) for name, values in labels.items()}
+    for name in [name for name, (values, _) in classes.items() if len(values) < 2]:
+        log.warning("%s: '%s' has one class only, which tells nothing, and is left out", path, name)
+        del classes[name]
+    spec = DatasetSpec(
+        name=config.data_name,
+        image_shape=images.shape[1:],
+        likelihood="normal",
+        output_activation="sigmoid",
+        n_train=n_train,
+        label_names=tuple(classes),
+        class_names=tuple(tuple(map(str, values.tolist())) for values, _ in classes.values()),
+        has_even_classes=False,
+    )
+    indices = np.array([index for _, index in classes.values()], np.int64).reshape(-1, len(images)).T  # (N, L)
+    colour, (height, width) = "grey" if images.shape[1] == 1 else "RGB", images.shape[2:]
+    found = ", ".join(f"{name} ({len(values)} classes)" for name, (values, _) in classes.items()) or "no labels"
+    source = f"{len(images):,} images of {path}, {colour}, {width} x {height} pixels, {found}"
+    log.info("%s: %s", config.dataset, source)
+    return _dataset(spec, images, indices, source)
+
+
+# --- arrays to tensors
+
+
+def _dataset(spec: DatasetSpec, images: np.ndarray, labels: np.ndarray, source: str) -> Dataset:
+    """Arrays (N, C, H, W) uint8 and (N, L), of which the first spec.n_train are for training -> Dataset."""
+    whole, n = _split(images, labels), spec.n_train
+    train, test = Split(whole.images[:n], whole.labels[:n]), Split(whole.images[n:], whole.labels[n:])
+    return Dataset(spec, train, test, source)
+
+
 def _split(images: np.ndarray, labels: np.ndarray) -> Split:
     """Arrays (N, C, H, W) uint8 and (N, L) -> Split."""
     return Split(torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels.astype(np.int64)))
 
 
-_LOADERS: dict[str, Callable[[Config], tuple[Split, Split]]] = {
+_LOADERS: dict[str, Callable[[Config], Dataset]] = {
     "fast_mnist": _load_mnist,
+    "fast_fashion_mnist": _load_mnist,
     "fast_svhn": _load_svhn,
     "fast_3dshapes": _load_3dshapes,
     "digits": _load_digits,
+    "folder": _load_own,
+    "npz": _load_own,
 }

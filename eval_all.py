@@ -23,12 +23,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     eval_compositionality.add_flags(parser)
     arguments = parser.parse_args(argv)
     evaluation = open_evaluation(arguments)
-    eval_compositionality.check_facet(evaluation, arguments.swapped_facet)
+    swapped_facet = eval_compositionality.facet_to_swap(evaluation, arguments.swapped_facet)
     eval_top10_cluster_examples.draw(evaluation)
     eval_sample_generation.draw(evaluation, arguments.temperature, arguments.seed)
     eval_compositionality.draw(
         evaluation,
-        arguments.swapped_facet,
+        swapped_facet,
         arguments.first_n_clusters_swapped_1,
         arguments.first_n_clusters_swapped_2,
     )

@@ -41,7 +41,8 @@ N_OVERVIEW = 25  # most confident clusters of each facet in the overview
 
 def add_flags(parser: FlagParser) -> None:
     """The flags of this script alone."""
-    parser.add_argument("--swapped_facet", type=non_negative_int, default=1, help="facet whose z is exchanged [1]")
+    help_text = "facet whose z is exchanged [1, or the only one]"
+    parser.add_argument("--swapped_facet", type=non_negative_int, help=help_text)
     for which in (1, 2):
         parser.add_argument(
             f"--first_n_clusters_swapped_{which}",
@@ -51,11 +52,14 @@ def add_flags(parser: FlagParser) -> None:
         )
 
 
-def check_facet(evaluation: Evaluation, j: int) -> None:
-    """The facet to swap is there."""
+def facet_to_swap(evaluation: Evaluation, j: int | None) -> int:
+    """The facet that was asked for, which must be there; else facet 1, or the only one."""
     J = evaluation.config.J_n_mixtures
+    if j is None:
+        return min(1, J - 1)
     if j >= J:
         raise UserError(f"--swapped_facet {j}: the model has {J} facets, 0 to {J - 1}")
+    return j
 
 
 def cluster_pairs(ranked: Sequence[RankedCluster], n_1: int, n_2: int) -> list[Pair]:
@@ -78,7 +82,7 @@ def draw_before(evaluation: Evaluation, pair: Pair, index: Indices, folder: Path
             evaluation.split,
             index[side],
             evaluation.weights,
-            f"{evaluation.config.dataset}, cluster {pair[side].cluster}",
+            f"{evaluation.data_name}, cluster {pair[side].cluster}",
         )
         write_figure(figure, path)
         drawn[key] = path
@@ -87,9 +91,7 @@ def draw_before(evaluation: Evaluation, pair: Pair, index: Indices, folder: Path
 def draw_after(evaluation: Evaluation, j: int, pair: Pair, index: Indices, folder: Path) -> None:
     """Both sides after the swap."""
     a, b = pair[0].cluster, pair[1].cluster
-    titles = [
-        f"{evaluation.config.dataset}, cluster {own}: facet {j} from cluster {of}" for own, of in ((a, b), (b, a))
-    ]
+    titles = [f"{evaluation.data_name}, cluster {own}: facet {j} from cluster {of}" for own, of in ((a, b), (b, a))]
     shown = after_swap(
         evaluation.model, evaluation.predictions, j, evaluation.split, index, evaluation.weights, (titles[0], titles[1])
     )
@@ -99,7 +101,6 @@ def draw_after(evaluation: Evaluation, j: int, pair: Pair, index: Indices, folde
 
 def draw(evaluation: Evaluation, j: int, n_1: int, n_2: int) -> None:
     """Write the figures of all pairs, and an overview for every other facet."""
-    check_facet(evaluation, j)
     if max(n_1, n_2) > len(evaluation.ranked[j]):
         log.warning("facet %d has only %d clusters with members: these are swapped", j, len(evaluation.ranked[j]))
     drawn: dict[Any, Path] = {}
@@ -116,7 +117,7 @@ def draw(evaluation: Evaluation, j: int, n_1: int, n_2: int) -> None:
                 (j, evaluation.ranked[j][:N_OVERVIEW]),
                 evaluation.labels,
                 evaluation.weights,
-                f"{evaluation.config.dataset}: decoded combinations of the cluster means of facets {other} and {j}",
+                f"{evaluation.data_name}: decoded combinations of the cluster means of facets {other} and {j}",
             )
             write_figure(figure, evaluation.folder / f"composition_overview_facets_{other}_{j}")
 
@@ -129,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     evaluation = open_evaluation(arguments)
     draw(
         evaluation,
-        arguments.swapped_facet,
+        facet_to_swap(evaluation, arguments.swapped_facet),
         arguments.first_n_clusters_swapped_1,
         arguments.first_n_clusters_swapped_2,
     )

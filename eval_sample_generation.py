@@ -37,7 +37,7 @@ def draw(evaluation: Evaluation, temperature: float, seed: int) -> None:
             temperature,
             evaluation.weights,
             seed,
-            f"{evaluation.config.dataset}, facet {i}: generated at temperature {temperature:g}",
+            f"{evaluation.data_name}, facet {i}: generated at temperature {temperature:g}",
             [cluster_label(cluster, evaluation.labels) for cluster in ranked],
         )
         write_figure(figure, evaluation.folder / f"generations_facet_{i}")

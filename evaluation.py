@@ -15,8 +15,8 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 from matplotlib.figure import Figure
 
-from config import Config
-from datasets import Split, dataset_spec, load_dataset, split_labels
+from config import OWN_IMAGES, Config
+from datasets import Split, load_dataset, split_class_names
 from inference import Predictions, RankedCluster, full_weights, predict, rank_clusters
 from load_model import load_model_from_save_dict
 from mfcvae import MFCVAE
@@ -34,13 +34,14 @@ class Evaluation(NamedTuple):
     config: Config
     split: Split
     labels: dict[str, np.ndarray]
-    """Label name -> (N,) class indices."""
+    """Label name -> (N,) names of classes."""
     predictions: Predictions
     ranked: list[list[RankedCluster]]
     """Of each facet: its clusters that have members, by mean confidence."""
     weights: Coefficients
     folder: Path
     """Where the figures go."""
+    data_name: str
     title: str
     """Start of every figure's title: data set and split."""
 
@@ -108,7 +109,7 @@ def evaluation_parser(description: str | None) -> FlagParser:
     """The flags of every script that draws figures of a trained model."""
     parser = model_parser(description)
     parser.add_argument("--results_dir", help="folder of the figures [results/<name of the run>/evaluation]")
-    parser.add_argument("--data_dir", help="folder of the data sets [data]")
+    parser.add_argument("--data_dir", help="folder of the data sets, or your own images [data]")
     parser.add_argument("--split", choices=("test", "train"), default="test", help="images to look at [test]")
     parser.add_argument("--seed", type=non_negative_int, default=0, help="seed of what is drawn at random [0]")
     return parser
@@ -121,17 +122,24 @@ def open_evaluation(arguments: argparse.Namespace) -> Evaluation:
     """Load the model and the data, make the folder, and predict the whole split once."""
     device = resolve_device(arguments.device)
     model, config = load_model_from_save_dict(arguments.model_path, device)
+    if config.dataset in OWN_IMAGES and not arguments.data_dir:
+        raise UserError(f"--data_dir: name the images of {model.spec.name}, a model does not know where they are")
     config = dataclasses.replace(config, data_dir=arguments.data_dir or config.data_dir)
     folder = make_folder(Path(arguments.results_dir or Path("results") / config.name / "evaluation"))
     dataset = load_dataset(config, device)
+    if dataset.spec.image_shape != model.spec.image_shape:
+        raise UserError(
+            f"{dataset.spec.name}: images have (C, H, W) {dataset.spec.image_shape}, but {arguments.model_path} is a model "
+            f"of {model.spec.image_shape}; name its own images by --data_dir, or use predict.py"
+        )
     split = getattr(dataset, arguments.split)
     weights = full_weights(config.J_n_mixtures)
     batch_size = arguments.batch_size or config.eval_batch_size
     predictions = predict(model, split.images, weights, batch_size, with_terms=False)
     ranked = [rank_clusters(predictions, j) for j in range(config.J_n_mixtures)]
-    title = f"{config.dataset}, {arguments.split} split"
-    labels = split_labels(split, dataset_spec(config))
-    return Evaluation(model, config, split, labels, predictions, ranked, weights, folder, title)
+    labels, name = split_class_names(split, dataset.spec), dataset.spec.name
+    title = f"{name}, {arguments.split} split"
+    return Evaluation(model, config, split, labels, predictions, ranked, weights, folder, name, title)
 
 
 FORMATS = ("pdf", "png")  # for the paper and for the eye

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 import plotting
 from config import Config
-from datasets import DatasetSpec, Split, split_labels, to_float
+from datasets import DatasetSpec, Split, split_class_names, split_labels, to_float
 from inference import (
     Predictions,
     RankedCluster,
@@ -30,8 +30,14 @@ def pixels(split: Split, index: np.ndarray) -> np.ndarray:
 
 
 def cluster_label(cluster: RankedCluster, labels: Mapping[str, np.ndarray]) -> str:
-    """Text beside a cluster's row: number, size, mean confidence, and the majority class of each label."""
-    majority = [f"{name} {np.bincount(y[cluster.members]).argmax()}" for name, y in labels.items()]
+    """Text beside a cluster's row: number, size, mean confidence, and the majority class of each label.
+
+    labels: label name -> (N,) names of classes.
+    """
+    majority = []
+    for name, classes in labels.items():
+        found, counts = np.unique(classes[cluster.members], return_counts=True)
+        majority.append(f"{name} {found[counts.argmax()]}")
     size, confidence = f"n {len(cluster.members):,}", f"conf {cluster.confidence:.2f}"
     return " · ".join([f"cluster {cluster.cluster}", size, confidence, *majority])
 
@@ -140,17 +146,17 @@ def split_figures(
     name: str,
 ) -> dict[str, Figure]:
     """The figures of one split ('train' or 'test') that the settings ask for, by their logged names."""
-    labels = split_labels(split, spec)
+    labels, shown_labels = split_labels(split, spec), split_class_names(split, spec)
     shown: dict[str, Figure] = {}
     for j, n_clusters in enumerate(config.n_clusters_j_list):
         prefix, title = f"{name}_vis/facet_{j}", f"{spec.name}, {name} split, facet {j}"
         if config.do_vis_examples_per_cluster:
             shown[f"{prefix}_examples"] = top_examples(
-                predictions, j, split, labels, config.n_examples_per_cluster, f"{title}: most confident inputs"
+                predictions, j, split, shown_labels, config.n_examples_per_cluster, f"{title}: most confident inputs"
             )
         if config.do_vis_recon:
             shown[f"{prefix}_reconstructions"] = reconstructions(
-                model, predictions, j, split, labels, config.n_recons_per_cluster, weights, title
+                model, predictions, j, split, shown_labels, config.n_recons_per_cluster, weights, title
             )
         if config.do_vis_pi:
             pi = model.prior[j].pi.detach().cpu().numpy()
@@ -159,10 +165,9 @@ def split_figures(
             sizes = np.bincount(predictions.clusters[:, j], minlength=n_clusters)
             shown[f"{prefix}_cluster_sizes"] = plotting.cluster_sizes(sizes, f"{title}: cluster sizes")
         if config.do_vis_conf_mat:
-            for (label, y), classes in zip(labels.items(), spec.n_classes, strict=True):
-                matrix = confusion_matrix(y, predictions.clusters[:, j], classes)
-                names = [str(c) for c in range(classes)]
-                figure = plotting.confusion_matrix(matrix, names, f"{title}, label {label}")
+            for (label, y), names in zip(labels.items(), spec.class_names, strict=True):
+                matrix = confusion_matrix(y, predictions.clusters[:, j], len(names))
+                figure = plotting.confusion_matrix(matrix, list(names), f"{title}, label {label}")
                 shown[f"{prefix}_confusion_{label}"] = figure
     if config.do_vis_conf_mat and len(labels) > 1:
         scores = [[cluster_scores(y, c).accuracy for y in labels.values()] for c in predictions.clusters.T]

@@ -1,4 +1,4 @@
-"""Images from files, batch by batch, as a model expects them: a folder, single images, or one .npz."""
+"""Images from files, batch by batch or all at once, in one shape: a folder, single images, or one .npz."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import logging
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from utils import UserError
 
@@ -20,17 +23,21 @@ Shape = tuple[int, int, int]  # (C, H, W)
 
 
 class ImageBatch(NamedTuple):
-    """Some images and how many could not be read."""
+    """Some images and those that could not be read."""
 
     names: list[str]
     """Path or index of each image."""
     images: np.ndarray
     """(B, C, H, W) uint8"""
-    n_unreadable: int = 0
+    unreadable: tuple[str, ...] = ()
+    """Path of each image that could not be read."""
 
 
 class ImageSource(Protocol):
     """Where images come from."""
+
+    image_shape: Shape
+    """What they are brought to."""
 
     def __len__(self) -> int: ...
 
@@ -38,7 +45,7 @@ class ImageSource(Protocol):
         """One line: how many images, and what is done to them."""
 
     def batches(self, batch_size: int) -> Iterator[ImageBatch]:
-        """All images in order, as the model expects them."""
+        """All images in order, in image_shape."""
 
 
 def open_images(paths: Sequence[str], image_shape: Shape) -> ImageSource:
@@ -51,21 +58,43 @@ def open_images(paths: Sequence[str], image_shape: Shape) -> ImageSource:
         if len(paths) > 1:
             raise UserError(f"--images {' '.join(paths[:3])}: give one .npz alone, or folders and images")
         return NpzImages(Path(paths[0]), image_shape)
-    return ImageFiles([file for path in paths for file in _image_files(Path(path))], image_shape)
+    return ImageFiles([file for path in paths for file in list_images(Path(path))], image_shape)
 
 
-def _image_files(path: Path) -> list[Path]:
+def list_images(path: Path) -> list[Path]:
     """The file itself, or a folder's images and those below it, sorted by name."""
     if path.is_file():
         return [path]
     if not path.exists():
-        raise UserError(f"--images {path}: no such file or folder")
+        raise UserError(f"{path}: no such file or folder")
     Image.init()
     readable = {suffix for suffix, kind in Image.EXTENSION.items() if kind in Image.OPEN}
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in readable and file.is_file())
     if not files:
-        raise UserError(f"--images {path}: no images in this folder; files like .png and .jpg are looked for")
+        raise UserError(f"{path}: no images in this folder; files like .png and .jpg are looked for")
     return files
+
+
+def read_all(source: ImageSource) -> np.ndarray:
+    """All images of a source: (N, C, H, W) uint8.
+
+    Raises:
+        UserError: some cannot be read; they have all been listed.
+    """
+    images = np.empty((len(source), *source.image_shape), np.uint8)
+    unreadable, n_read = [], 0
+    with tqdm(total=len(source), desc="images", unit="image", disable=None) as bar, logging_redirect_tqdm():
+        for batch in source.batches(500):
+            images[n_read : n_read + len(batch.names)] = batch.images
+            n_read += len(batch.names)
+            unreadable += batch.unreadable
+            bar.update(len(batch.names) + len(batch.unreadable))
+    if unreadable:
+        raise UserError(
+            f"{len(unreadable)} of {len(source)} images cannot be read (listed above), the first is {unreadable[0]}; "
+            "repair or delete them"
+        )
+    return images
 
 
 # --- one image
@@ -74,7 +103,7 @@ def _image_files(path: Path) -> list[Path]:
 def fit_image(image: Image.Image, image_shape: Shape) -> np.ndarray:
     """An image of any mode and size -> (C, H, W) uint8.
 
-    Whole reductions are means of blocks, exactly as the 3DShapes data set is halved; other sizes are resampled.
+    The largest centred part of the wanted proportions is resized, so that nothing is stretched. Whole reductions are means of blocks, exactly as the 3DShapes data set is halved; other sizes are resampled.
     """
     channels, height, width = image_shape
     if image.mode.startswith("I;16"):
@@ -83,12 +112,21 @@ def fit_image(image: Image.Image, image_shape: Shape) -> np.ndarray:
         raise ValueError(f"pixels of mode {image.mode} have no known range")
     image = image.convert("L" if channels == 1 else "RGB")
     if image.size != (width, height):
+        image = _centre(image, width, height)
         if image.width % width == 0 and image.height % height == 0:
             image = image.reduce((image.width // width, image.height // height))
         else:
             image = image.resize((width, height), Image.Resampling.BILINEAR)
     pixels = np.asarray(image).reshape(height, width, channels)
     return pixels.transpose(2, 0, 1)
+
+
+def _centre(image: Image.Image, width: int, height: int) -> Image.Image:
+    """The largest centred part that is as wide to high as width to height."""
+    scale = min(image.width / width, image.height / height)
+    w, h = max(round(scale * width), 1), max(round(scale * height), 1)
+    left, top = (image.width - w) // 2, (image.height - h) // 2
+    return image.crop((left, top, left + w, top + h))
 
 
 def _wanted(image_shape: Shape) -> str:
@@ -110,57 +148,83 @@ class ImageFiles:
         return len(self.files)
 
     def describe(self) -> str:
-        return f"{len(self):,} image files, converted and resized to {_wanted(self.image_shape)} where they differ"
+        wanted = _wanted(self.image_shape)
+        return f"{len(self):,} image files, converted, cropped and resized to {wanted} where they differ"
 
     def batches(self, batch_size: int) -> Iterator[ImageBatch]:
-        for start in range(0, len(self.files), batch_size):
-            names, images, n_unreadable = [], [], 0
-            for file in self.files[start : start + batch_size]:
-                try:
-                    with Image.open(file) as image:
-                        images.append(fit_image(image, self.image_shape))
-                    names.append(str(file))
-                except Exception as error:  # Pillow's readers raise errors of many kinds
-                    n_unreadable += 1
-                    log.warning("cannot read %s: %s", file, " ".join(str(error).split())[:120] or type(error).__name__)
-            pixels = np.stack(images) if images else np.empty((0, *self.image_shape), np.uint8)
-            yield ImageBatch(names, pixels, n_unreadable)
+        with ThreadPoolExecutor() as pool:  # while Pillow decodes, other threads run
+            for start in range(0, len(self.files), batch_size):
+                files = self.files[start : start + batch_size]
+                names, images, unreadable = [], [], []
+                for file, image in zip(files, pool.map(self._read, files), strict=True):
+                    if isinstance(image, Exception):
+                        reason = " ".join(str(image).split())[:120] or type(image).__name__
+                        log.warning("cannot read %s: %s", file, reason)
+                        unreadable.append(str(file))
+                    else:
+                        names.append(str(file))
+                        images.append(image)
+                pixels = np.stack(images) if images else np.empty((0, *self.image_shape), np.uint8)
+                yield ImageBatch(names, pixels, tuple(unreadable))
+
+    def _read(self, file: Path) -> np.ndarray | Exception:
+        """(C, H, W), or what is wrong with the file."""
+        try:
+            with Image.open(file) as image:
+                return fit_image(image, self.image_shape)
+        except Exception as error:  # Pillow's readers raise errors of many kinds
+            return error
 
 
 # --- one .npz
 
 
+def npz_arrays(path: Path) -> list[str]:
+    """Names of the arrays in an .npz."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    with _Reading(path) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]
+
+
+def read_npz_array(path: Path, name: str) -> np.ndarray:
+    """A small array of an .npz, whole. Python objects, which would have to be unpickled, are refused."""
+    with _Reading(path) as archive, archive.open(f"{name}.npy") as member:
+        try:
+            return np.lib.format.read_array(member, allow_pickle=False)
+        except ValueError as error:
+            raise UserError(f"{path}: '{name}' cannot be read ({error}); save numbers or texts of one type") from None
+
+
 class NpzImages:
-    """The array `images` of an .npz. numpy would read it whole; here its bytes are streamed out of the zip file."""
+    """An array of images in an .npz. numpy would read it whole; here its bytes are streamed out of the zip file."""
 
-    MEMBER = "images.npy"
-
-    def __init__(self, path: Path, image_shape: Shape):
+    def __init__(self, path: Path, image_shape: Shape | None = None, name: str = "images"):
+        """image_shape: what to bring the images to; None keeps their shape."""
         self.path = path
-        self.image_shape = image_shape
-        if not path.is_file():
-            raise UserError(f"--images {path}: no such file")
-        with _Reading(self.path) as archive:
-            if self.MEMBER not in archive.namelist():
-                names = ", ".join(name.removesuffix(".npy") for name in archive.namelist()[:5])
-                raise UserError(f"{path}: holds no array 'images' (but {names or 'nothing'})")
-            with archive.open(self.MEMBER) as member:
-                self.shape = self._read_header(member)
+        self.name = name
+        names = npz_arrays(path)
+        if name not in names:
+            raise UserError(f"{path}: holds no array '{name}' (but {', '.join(names[:5]) or 'nothing'})")
+        with _Reading(path) as archive, archive.open(f"{name}.npy") as member:
+            self.shape = self._read_header(member)
+        _, height, width, channels = self.shape
+        self.image_shape = image_shape or (channels, height, width)
 
     def _read_header(self, member: zipfile.ZipExtFile) -> tuple[int, int, int, int]:
         """(N, H, W, C) of an array that we can stream; leaves the member at the first pixel."""
         version = np.lib.format.read_magic(member)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
         if read is None:
-            raise UserError(f"{self.path}: 'images' is in a format of numpy that is not known here, {version}")
+            raise UserError(f"{self.path}: '{self.name}' is in a format of numpy that is not known here, {version}")
         shape, is_fortran, dtype = read(member)
-        found = f"{self.path}: 'images' is {shape} {dtype}"
+        found = f"{self.path}: '{self.name}' is {shape} {dtype}"
         if dtype != np.uint8 or len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)):
             raise UserError(f"{found}; it must be (N, H, W) or (N, H, W, C) uint8 with C 1 or 3")
         if 0 in shape:
             raise UserError(f"{found}: there are no images")
         if is_fortran and sum(side > 1 for side in shape) > 1:
-            raise UserError(f"{found} in Fortran order; save np.ascontiguousarray(images)")
+            raise UserError(f"{found} in Fortran order; save np.ascontiguousarray({self.name})")
         return (*shape, 1) if len(shape) == 3 else shape
 
     def __len__(self) -> int:
@@ -169,12 +233,12 @@ class NpzImages:
     def describe(self) -> str:
         _, height, width, channels = self.shape
         wanted, found = _wanted(self.image_shape), _wanted((channels, height, width))
-        done = "" if wanted == found else f", converted and resized to {wanted}"
+        done = "" if wanted == found else f", converted, cropped and resized to {wanted}"
         return f"{len(self):,} images of {self.path} ({found}){done}"
 
     def batches(self, batch_size: int) -> Iterator[ImageBatch]:
         N, H, W, C = self.shape
-        with _Reading(self.path) as archive, archive.open(self.MEMBER) as member:
+        with _Reading(self.path) as archive, archive.open(f"{self.name}.npy") as member:
             self._read_header(member)
             for start in range(0, N, batch_size):
                 n = min(batch_size, N - start)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets import to_float
+from datasets import to_device, to_float
 from mfcvae import MFCVAE, ElboTerms
 from progressive import Coefficients
 
@@ -56,7 +56,7 @@ def evaluating(model: MFCVAE) -> Iterator[None]:
 def predict(
     model: MFCVAE, images: Tensor, weights: Coefficients, batch_size: int, with_terms: bool = True
 ) -> Predictions:
-    """Predict every image, z_j = m_j(x). images: (N, C, H, W) uint8, N at least 1.
+    """Predict every image, z_j = m_j(x). images: (N, C, H, W) uint8, N at least 1, on any device.
 
     Without the terms of the loss nothing is decoded: half the time, the same predictions.
     """
@@ -64,7 +64,7 @@ def predict(
     means, responsibilities, sums = [], [], {name: 0.0 for name in SCALAR_TERMS if with_terms}
     with evaluating(model):
         for batch in images.split(batch_size):
-            x = to_float(batch.to(device))
+            x = to_float(to_device(batch, device))
             if with_terms:
                 output = model(x, weights, sample=False)
                 z, q_c_x = output.z, output.terms.q_c_x

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from config import FREE_SETTINGS, Config, build_config, portable_settings
-from datasets import dataset_spec
+from config import FREE_SETTINGS, OWN_IMAGES, Config, build_config, portable_settings
+from datasets import DatasetSpec, dataset_spec
 from mfcvae import MFCVAE
 from utils import UserError, make_folder, preserved_random_state, resolve_device, run, write_atomically
 
@@ -50,6 +51,7 @@ _SPREAD = {"diag": "_sigma_square_p_z_j_c_j_list", "full": "_l_mat_p_z_j_c_j_lis
 # Settings of the machine that a model was trained on, and those that the published flags lack.
 OF_THE_MACHINE = {"config_args_path", "device", "wandb_mode", "user"}
 OUR_OWN = FREE_SETTINGS - OF_THE_MACHINE
+PUBLISHED_DATASETS = ("fast_mnist", "fast_svhn", "fast_3dshapes")
 _WEIGHT_NORM = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
 
 
@@ -120,8 +122,9 @@ def check_fits(state_dict: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> N
 
 
 def save_model(model: MFCVAE, config: Config, path: Path) -> None:
-    """Write a model as plain tensors and plain settings, which load without unpickling anything else."""
+    """Write a model as plain tensors, settings and facts about its data, which load without unpickling anything else."""
     content = {"state_dict": model.state_dict(), "config": portable_settings(config)}
+    content["spec"] = dataclasses.asdict(model.spec)
     write_atomically(path, lambda temporary: torch.save(content, temporary))
 
 
@@ -130,6 +133,7 @@ def export_published(model: MFCVAE, config: Config, path: Path) -> None:
     settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in OUR_OWN}
     arguments = argparse.Namespace(**settings | {"device": "cpu"})  # "auto" is ours
     content = {"state_dict": to_published(model.state_dict(), config), "args": arguments}
+    content["spec"] = dataclasses.asdict(model.spec)  # the original does not look at it
     write_atomically(path, lambda temporary: torch.save(content, temporary))
 
 
@@ -149,7 +153,7 @@ def load_model_from_save_dict(path: str | Path, map_location: str | torch.device
     try:
         config = _config_of(content)
         with preserved_random_state():  # the weights drawn here are replaced
-            model = MFCVAE(config, dataset_spec(config))
+            model = MFCVAE(config, _spec_of(content, config))
         state_dict = content["state_dict"]
         if "args" in content:
             state_dict = from_published(state_dict, model, config)
@@ -202,6 +206,19 @@ def _config_of(content: Mapping[str, Any]) -> Config:
     return build_config(settings)
 
 
+def _spec_of(content: Mapping[str, Any], config: Config) -> DatasetSpec:
+    """The facts about the data in a checkpoint; published ones and our first ones leave them to the table."""
+    if "spec" not in content and config.dataset in OWN_IMAGES:
+        raise UserError(f"lacks the facts about its images, which dataset = {config.dataset} needs")
+    try:
+        return TypeAdapter(DatasetSpec).validate_python(content["spec"]) if "spec" in content else dataset_spec(config)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise UserError(
+            f"its facts about the data are damaged: {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}"
+        ) from None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Say what a checkpoint holds; export it if asked."""
     parser = argparse.ArgumentParser(
@@ -214,14 +231,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     size = sum(parameter.numel() for parameter in model.parameters())
     sizes = zip(config.n_clusters_j_list, config.z_j_dim_list, strict=True)
     facets = ", ".join(f"{K} clusters in {D} dimensions" for K, D in sizes)
-    print(f"{arguments.model_path}: {config.model_type} for {config.dataset}, {size:,} parameters; facets: {facets}")
+    print(f"{arguments.model_path}: {config.model_type} for {model.spec.name}, {size:,} parameters; facets: {facets}")
     if arguments.export_published:
         path = Path(arguments.export_published)
         make_folder(path.absolute().parent)
         export_published(model, config, path)
         print(f"wrote {path}")
-        if config.dataset == "digits":
-            print("note: the original code has no data set 'digits', only fast_mnist, fast_svhn and fast_3dshapes")
+        if config.dataset not in PUBLISHED_DATASETS:
+            print(f"note: the original code has no data set '{config.dataset}', only {', '.join(PUBLISHED_DATASETS)}")
     return 0
 
 

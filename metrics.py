@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.stats import entropy
 
 
 class ClusterScores(NamedTuple):
@@ -47,16 +48,10 @@ def normalised_mutual_information(table: np.ndarray) -> float:
 
     scikit-learn's number, but from the table: it would sort the 60,000 labels anew for every score.
     """
-    h_clusters, h_classes = _entropy(table.sum(axis=1)), _entropy(table.sum(axis=0))
+    h_clusters, h_classes = entropy(table.sum(axis=1)), entropy(table.sum(axis=0))
     if h_clusters == h_classes == 0:
         return 1.0
-    return max(0.0, 2 * (h_clusters + h_classes - _entropy(table.ravel())) / (h_clusters + h_classes))
-
-
-def _entropy(counts: np.ndarray) -> float:
-    """Entropy in nats of counts (n,), zeros allowed."""
-    p = counts[counts > 0] / counts.sum()
-    return float(-(p * np.log(p)).sum()) if len(p) > 1 else 0.0
+    return max(0.0, float(2 * (h_clusters + h_classes - entropy(table.ravel())) / (h_clusters + h_classes)))
 
 
 def adjusted_rand_index(table: np.ndarray) -> float:

@@ -31,6 +31,7 @@ from torch.nn import functional as F
 from conv_vlae import ConvLadderDecoder, ConvLadderEncoder
 from models_fc import FC_MODELS
 from progressive import Coefficients
+from utils import UserError
 
 if TYPE_CHECKING:
     from config import Config
@@ -162,6 +163,11 @@ class MFCVAE(nn.Module):
         self.sigma_x = config.sigma_multiplier_p_x_z
         channels, height, width = spec.image_shape
         if self.is_conv:
+            if height != width:
+                raise UserError(
+                    f"conv_vlae needs square images, those of {spec.name} have {width} x {height} pixels; give --image_size, "
+                    "or use an fc model_type"
+                )
             self.encoder = ConvLadderEncoder(config, channels, height)
             self.decoder = ConvLadderDecoder(config, channels, height)
         else:

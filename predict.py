@@ -3,8 +3,9 @@
     python predict.py --model_path pretrained_models/mnist.pt --images photos/ --output clusters.csv
 
 --images takes a folder, images, or one .npz with an array `images`, (N, H, W) or (N, H, W, C) uint8. Every image is
-converted to grey or RGB (transparency is ignored) and resized as the model expects. Images are read batch by batch:
-memory does not grow with their number. Exit code 1 if some could not be read; they are listed and left out.
+converted to grey or RGB (transparency is ignored), cropped to the centre and resized as the model expects. Images are
+read batch by batch: memory does not grow with their number. Exit code 1 if some could not be read; they are listed and
+left out.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def write_table(
     n_written = n_unreadable = 0
     weights = full_weights(config.J_n_mixtures)
     for batch in batches:
-        n_unreadable += batch.n_unreadable
+        n_unreadable += len(batch.unreadable)
         if batch.names:
             images = torch.from_numpy(batch.images)  # (B, C, H, W)
             predictions = predict(model, images, weights, len(images), with_terms=False)
@@ -100,7 +101,7 @@ def _counted(batches: Iterable[ImageBatch], bar: tqdm) -> Iterator[ImageBatch]:
     """The batches, each shown on the bar once it is done with."""
     for batch in batches:
         yield batch
-        bar.update(len(batch.names) + batch.n_unreadable)
+        bar.update(len(batch.names) + len(batch.unreadable))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

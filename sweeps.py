@@ -81,13 +81,8 @@ class Sweep:
         return load_config(self.argv)
 
     @property
-    def origin(self) -> str:
-        """What the runs are named after: the configuration file or the data set."""
-        return Path(self.config.config_args_path or self.config.dataset).stem
-
-    @property
     def name(self) -> str:
-        return self.chosen_name or f"{self.origin}_sweep"
+        return self.chosen_name or f"{self.config.origin}_sweep"
 
     @property
     def folder(self) -> Path:
@@ -108,7 +103,7 @@ class Sweep:
 
     def run_name(self, values: Mapping[str, Any]) -> str:
         """<configuration>_<setting>_<value>_..._seed<seed>: a name for a folder."""
-        words = [self.origin] + [f"{key}_{value}" for key, value in values.items() if key != "seed"]
+        words = [self.config.origin] + [f"{key}_{value}" for key, value in values.items() if key != "seed"]
         text = re.sub(r"[^\w.-]+", "-", "_".join(words))
         if len(text) > 120:
             text = f"{text[:110]}_{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -51,10 +51,14 @@ class RunFolder:
         self._lock = FileLock(path / ".lock")
 
     @classmethod
-    def open(cls, config: Config) -> RunFolder:
+    def open(cls, config: Config, source: str) -> RunFolder:
         """The folder of a new run, or of the run to be resumed. Settings of a run that never got going are replaced.
 
         It is this process's alone until `close`, or until the process ends in whatever way.
+
+        Args:
+            config: settings of the run.
+            source: which images it sees, in words; a comment of config.yml.
 
         Raises:
             UserError: it cannot be written to, is in use, or holds a run with other settings.
@@ -72,7 +76,9 @@ class RunFolder:
         # The file may serve as --config_args_path: it must not delete the run, or stop at once, when it does.
         content = dataclasses.asdict(config) | {"overwrite": False, "dry_run": False}
         settings = yaml.safe_dump(content, sort_keys=False, default_flow_style=None)
-        write_atomically(config_path, lambda path: path.write_text(settings))
+        words = " ".join(source.split()).encode("ascii", "backslashreplace").decode()  # names of files may be anything
+        comment = f"# data: {words}\n"
+        write_atomically(config_path, lambda path: path.write_text(comment + settings))
         return folder
 
     def close(self) -> None:

@@ -58,6 +58,7 @@ class Training:
             self.model.parameters(), lr=config.init_lr, fused=True, capturable=device.type == "cuda"
         )
         self.order = torch.Generator().manual_seed(config.seed)
+        self.data_facts = dataclasses.asdict(spec) | {"name": None}  # own images may be moved, and are named after that
         n_steps = config.n_epochs * n_batches_per_epoch(config, spec.n_train)
         self.is_compiled = speed.should_compile(config, device, self.precision, n_steps)
         self.is_recorded = speed.should_record(config, device)
@@ -85,7 +86,7 @@ class Training:
         """Data-dependent weights and the mixture's means, before the first epoch."""
         config, weights = self.config, full_weights(self.config.J_n_mixtures)
         if config.data_init:
-            batch = next(training_batches(train, config.batch_size, self.order))
+            batch = next(training_batches(train, config.batch_size, self.order, self.device))
             data_init(self.model, to_float(batch.images), weights)
         if config.init_type_p_z_c == "gmm":
             encodings = predict(self.model, train.images, weights, config.eval_batch_size).means
@@ -97,6 +98,7 @@ class Training:
         return {
             "epoch": epoch,
             "config": portable_settings(self.config),
+            "data_facts": self.data_facts,
             "model": _copied(self.model.state_dict()),
             "optimizer": _copied(self.optimizer.state_dict()),
             "precision": self.precision,
@@ -110,6 +112,8 @@ class Training:
         try:
             if different := different_settings(state["config"], self.config):
                 raise UserError(f"{path} belongs to a run with other settings: {different}; use another --run_name")
+            if state.get("data_facts", self.data_facts) != self.data_facts:  # a folder that changed, or another one
+                raise UserError(f"{path} belongs to a run on other images; use another --run_name, or --overwrite")
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             for group in self.optimizer.param_groups:  # the checkpoint may come from another device
@@ -170,7 +174,7 @@ def train_epoch(training: Training, dataset: Dataset, epoch: int) -> dict[str, f
     sums = torch.zeros(len(SCALAR_TERMS), device=device)
     clusters, labels = [], []
     training.model.train()
-    batches = training_batches(train, config.batch_size, training.order)
+    batches = training_batches(train, config.batch_size, training.order, device)
     for batch, weights in zip(batches, coefficients, strict=True):
         result = training.step(batch.images, weights)
         sums += result.terms * len(batch)
@@ -195,6 +199,8 @@ def evaluate(training: Training, dataset: Dataset, weights: Coefficients) -> dic
         test = Split(test.images[:n], test.labels[:n])
     predictions = predict(training.model, test.images, weights, config.eval_batch_size)
     numbers = scores("test_metric", config, predictions.clusters, test, dataset.spec)
+    confidences = enumerate(predictions.confidences.mean(axis=0).tolist())
+    numbers |= {f"test_metric/confidence_{j}": confidence for j, confidence in confidences}
     return {"test_metric/loss": predictions.terms["loss"]} | numbers
 
 
@@ -280,7 +286,8 @@ def describe_plan(config: Config, spec: DatasetSpec, model: MFCVAE) -> str:
     n_batches = n_batches_per_epoch(config, spec.n_train)
     lines = [
         f"run       {Path(config.results_dir) / config.name}",
-        f"data      {spec.name}, {spec.n_train:,} training images {spec.image_shape}, labels {', '.join(spec.label_names)}",
+        f"data      {spec.name}, {spec.n_train:,} training images {spec.image_shape}, "
+        f"labels {', '.join(spec.label_names) or 'none'}",
         f"model     {sum(parts.values()):,} parameters: {size}",
         f"plan      {config.n_epochs} epochs of {n_batches} batches; epoch 0 evaluates only",
     ]
@@ -306,10 +313,14 @@ def finish(training: Training, dataset: Dataset, folder: RunFolder) -> None:
 
 
 def report(numbers: Mapping[str, float], config: Config, spec: DatasetSpec) -> str:
-    """A small table of test scores: a line per facet and label, and the NMI between facets."""
+    """A small table of test scores: a line per facet and label, and the NMI between facets. Without labels: per facet."""
     lines = ["test scores        accuracy  hungarian    nmi    ari  clusters used"]
+    if not spec.label_names:
+        lines = ["test clusters        confidence  clusters used"]
     for j, n_clusters in enumerate(config.n_clusters_j_list):
         used = f"{numbers[f'test_metric/n_clusters_present_{j}']:.0f} of {n_clusters}"
+        if not spec.label_names:
+            lines.append(f"facet {j}                   {numbers[f'test_metric/confidence_{j}']:.2f}  {used}")
         for name in spec.label_names:
             score = ClusterScores(
                 *[numbers[f"test_metric/facet_{j}_label_{name}_{key}"] for key in ClusterScores._fields]
@@ -361,13 +372,13 @@ def main(argv: Sequence[str] | None = None, sweep: Mapping[str, Any] | None = No
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = load_config(argv, sweep)
     device = resolve_device(config.device)
-    spec = dataset_spec(config)
     if config.dry_run:
+        spec = dataset_spec(config)
         print(describe_plan(config, spec, MFCVAE(config, spec)))
         return 0
-    training = Training(config, spec, device)
     dataset = load_dataset(config, device)
-    with closing(RunFolder.open(config)) as folder:
+    training = Training(config, dataset.spec, device)
+    with closing(RunFolder.open(config, dataset.source)) as folder:
         return train_run(training, dataset, folder)
 
 

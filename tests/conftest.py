@@ -141,10 +141,11 @@ def striped_images(factors: np.ndarray) -> np.ndarray:
     return np.broadcast_to(rows[:, :, None, None], (len(factors), 64, 64, 3))
 
 
-def write_3dshapes(folder: Path, config: Config, synthetic: bool = False) -> Path:
+def write_3dshapes(folder: Path, config: Config, synthetic: bool = True) -> Path:
     """3dshapes.h5 below a data_dir, of full shape, all labels, and images where the configuration needs them.
 
-    synthetic: with the marks that render_3dshapes.py puts on a file of some images. Returns the file's path.
+    synthetic: with the marks that render_3dshapes.py puts on a file of some images; without them it claims to be the
+    original. Returns the file's path.
     """
     path = folder / "Fast_3DShapes" / "raw" / "3dshapes.h5"
     path.parent.mkdir(parents=True, exist_ok=True)

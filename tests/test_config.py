@@ -171,12 +171,12 @@ def test_a_file_without_dead_keys_warns_of_nothing(tmp_path, caplog):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_our_configurations_load(path, caplog):
     config = load_config(["--config_args_path", str(path)])
-    assert config.name == f"{path.stem}_seed{config.seed}"
+    assert config.name == f"{config.data_name if path.stem == 'folder' else path.stem}_seed{config.seed}"
     assert not caplog.records
 
 
 def test_there_are_configurations():
-    assert {path.stem for path in CONFIGS} == {"digits", "mnist", "svhn", "3dshapes_1", "3dshapes_2"}
+    assert {path.stem for path in CONFIGS} == {"digits", "mnist", "svhn", "3dshapes_1", "3dshapes_2", "folder"}
 
 
 # --- the dataclass
@@ -212,8 +212,12 @@ def test_settings_survive_their_own_yaml():
         (["--dataset", "digits", "--seed", "1"], "digits_seed1"),
         (["--config_args_path", str(ROOT / "configs" / "mnist.yml")], "mnist_seed3"),
         (["--config_args_path", str(ROOT / "configs" / "mnist.yml"), "--run_name", "mine"], "mine"),
+        (["--config_args_path", str(ROOT / "configs" / "folder.yml"), "--data_dir", "my/.Holiday pictures/"],
+         "Holiday_pictures_seed0"),
+        (["--dataset", "npz", "--data_dir", "cells.v2.npz", "--seed", "1"], "cells.v2_seed1"),
+        (["--dataset", "npz", "--data_dir", "/", "--seed", "1"], "npz_seed1"),
     ],
-)
+)  # fmt: skip
 def test_run_names(argv, name):
     assert load_config(argv).name == name
 

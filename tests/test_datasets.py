@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import random
@@ -14,7 +15,7 @@ from conftest import striped_images, write_3dshapes, write_svhn
 
 import datasets
 import render_3dshapes
-from config import FACTOR_SIZES, build_config
+from config import FACTOR_SIZES, OWN_IMAGES, build_config
 from datasets import DATASETS, Split, dataset_spec, halve, load_dataset, split_labels, to_float, training_batches
 from utils import UserError
 
@@ -45,6 +46,7 @@ def random_states() -> tuple:
     ("dataset", "facts"),
     [
         ("fast_mnist", ((1, 28, 28), "bernoulli", "sigmoid", 60_000, ("digit",), (10,), True)),
+        ("fast_fashion_mnist", ((1, 28, 28), "bernoulli", "sigmoid", 60_000, ("garment",), (10,), True)),
         ("fast_svhn", ((3, 32, 32), "normal", "sigmoid", 73_257, ("digit",), (10,), False)),
         ("fast_3dshapes", ((3, 32, 32), "normal", None, 3_840, ("shape", "wall_hue"), (4, 10), False)),
         ("digits", ((1, 8, 8), "normal", "sigmoid", 1_437, ("digit",), (10,), True)),
@@ -58,7 +60,8 @@ def test_facts(dataset, facts):
 
 
 def test_the_table_has_every_data_set_that_the_settings_offer():
-    assert set(DATASETS) == set(datasets._LOADERS) == {"fast_mnist", "fast_svhn", "fast_3dshapes", "digits"}
+    assert set(DATASETS) == {"fast_mnist", "fast_fashion_mnist", "fast_svhn", "fast_3dshapes", "digits"}
+    assert set(datasets._LOADERS) == set(DATASETS) | set(OWN_IMAGES)
 
 
 def test_factor_values_agree_with_sizes():
@@ -101,7 +104,7 @@ def numbered(n: int) -> Split:
 
 
 def test_batches_cover_every_image_once_with_its_label_and_keep_the_smaller_last():
-    batches = list(training_batches(numbered(10), 4, torch.Generator().manual_seed(0)))
+    batches = list(training_batches(numbered(10), 4, torch.Generator().manual_seed(0), CPU))
     assert [len(batch) for batch in batches] == [4, 4, 2]
     labels = torch.cat([batch.labels for batch in batches])[:, 0]
     assert labels.tolist() != sorted(labels.tolist()) == list(range(10))
@@ -111,7 +114,7 @@ def test_batches_cover_every_image_once_with_its_label_and_keep_the_smaller_last
 def test_batches_depend_on_the_generator_alone():
     def orders(seed: int) -> list[list[int]]:
         generator = torch.Generator().manual_seed(seed)
-        epochs = [list(training_batches(numbered(50), 50, generator)) for _ in range(2)]
+        epochs = [list(training_batches(numbered(50), 50, generator, CPU)) for _ in range(2)]
         return [epoch[0].labels[:, 0].tolist() for epoch in epochs]
 
     first = orders(0)
@@ -128,7 +131,7 @@ def test_the_global_random_state_is_never_touched(tmp_path):
     load("digits")
     load("fast_svhn", tmp_path)
     load_dataset(shapes_config(tmp_path), CPU)
-    list(training_batches(numbered(10), 4, torch.Generator().manual_seed(0)))
+    list(training_batches(numbered(10), 4, torch.Generator().manual_seed(0), CPU))
     assert random_states() == before
 
 
@@ -210,14 +213,24 @@ def test_rows_are_read_in_runs_of_limited_length():
 
 
 @pytest.mark.parametrize("synthetic", [False, True])
-def test_the_log_says_whether_3dshapes_are_original(tmp_path, caplog, synthetic):
+def test_the_log_says_whether_3dshapes_are_original(tmp_path, caplog, monkeypatch, synthetic):
     config = shapes_config(tmp_path)
     path = write_3dshapes(tmp_path, config, synthetic)
+    monkeypatch.setattr(datasets, "ORIGINAL_3DSHAPES_MD5", hashlib.md5(path.read_bytes()).hexdigest())
     with caplog.at_level(logging.INFO):
-        load_dataset(config, CPU)
+        source = load_dataset(config, CPU).source
     (record,) = caplog.records
     assert record.getMessage().startswith(f"fast_3dshapes: {'synthetic' if synthetic else 'original'} images of {path}")
     assert ("a test" in record.getMessage()) == synthetic
+    assert record.getMessage().endswith(source)
+
+
+def test_a_file_that_only_claims_to_be_the_original_is_refused(tmp_path):
+    path = write_3dshapes(tmp_path, shapes_config(tmp_path), synthetic=False)
+    with pytest.raises(UserError) as caught:
+        load_dataset(shapes_config(tmp_path), CPU)
+    for words in (str(path), "not marked as synthetic", hashlib.md5(path.read_bytes()).hexdigest(), "put the original"):
+        assert words in str(caught.value)
 
 
 def test_a_full_synthetic_file_has_no_list_of_rows(tmp_path):
@@ -238,7 +251,61 @@ def test_rows_that_are_not_rendered_are_an_error_that_names_the_command(tmp_path
     )
 
 
+# --- memory
+
+
+def test_images_that_do_not_fit_stay_on_the_host(caplog, monkeypatch):
+    """Where the data would take more than half of the device's memory."""
+    n_bytes = 1797 * 64
+    for free, warns in ((2 * n_bytes, False), (2 * n_bytes - 1, True)):
+        caplog.clear()
+        monkeypatch.setattr(datasets, "free_memory", lambda device, free=free: free)
+        moved = []
+        monkeypatch.setattr(Split, "to", lambda split, device, moved=moved: moved.append(split) or split)
+        data = load("digits")
+        assert len(moved) == (0 if warns else 2)
+        assert data.train.images.device == CPU
+        assert any("stay in host memory" in record.getMessage() for record in caplog.records) == warns
+
+
+def test_a_batch_goes_to_the_gpu_by_way_of_pinned_memory():
+    class Batch:
+        """A tensor on the host that remembers what is done to it."""
+
+        device = CPU
+        done: list = []
+
+        def pin_memory(self):
+            self.done.append("pinned")
+            return self
+
+        def to(self, device, non_blocking=False):
+            self.done.append((device.type, non_blocking))
+            return self
+
+    datasets.to_device(Batch(), CPU)
+    datasets.to_device(Batch(), torch.device("cuda"))
+    assert Batch.done == [("cpu", False), "pinned", ("cuda", True)]
+
+
 # --- MNIST
+
+
+@pytest.mark.parametrize(("dataset", "folder"), [("fast_mnist", "MNIST"), ("fast_fashion_mnist", "FashionMNIST")])
+def test_files_of_the_format_of_mnist(tmp_path, dataset, folder):
+    """Black images, in files with holes."""
+    raw = tmp_path / folder / "raw"
+    raw.mkdir(parents=True)
+    for name, n_bytes in datasets.MNIST_BYTES.items():
+        n = 60_000 if name.startswith("train") else 10_000
+        header = [0x803, n, 28, 28] if "images" in name else [0x801, n]
+        with (raw / name).open("wb") as file:
+            file.write(np.array(header, ">i4").tobytes())
+            file.truncate(n_bytes)
+    data = load(dataset, tmp_path)
+    assert (data.train.images.shape, data.test.images.shape) == ((60_000, 1, 28, 28), (10_000, 1, 28, 28))
+    assert data.spec == DATASETS[dataset]
+    assert str(raw) in data.source
 
 
 @pytest.mark.real_data

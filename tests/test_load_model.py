@@ -118,6 +118,12 @@ BAD_FILES = {
     "settings of another kind": (lambda: fc_content() | {"config": [1]}, "not a dictionary"),
     "unknown setting": (lambda: fc_content() | {"config": {"bacth_size": 3}}, "did you mean 'batch_size'"),
     "args of another kind": (lambda: {"state_dict": {}, "args": {}}, "not an argparse.Namespace"),
+    "facts of another kind": (lambda: fc_content() | {"spec": [1]}, "facts about the data are damaged"),
+    "facts that lack one": (lambda: fc_content() | {"spec": {"name": "a"}}, "are damaged: image_shape: Field required"),
+    "own images without facts": (
+        lambda: fc_content() | {"config": {"dataset": "folder", "image_size": 8}},
+        "lacks the facts about its images, which dataset = folder needs",
+    ),
     "another model": (lambda: fc_content() | {"config": {}}, "parameter"),
     "a missing parameter": (lambda: changed(prior__0__mean=None), "prior.0.mean is missing"),
     "a parameter too many": (lambda: changed(extra=torch.ones(1)), "extra does not belong"),

@@ -116,7 +116,7 @@ def test_images_of_any_mode_and_size_are_fitted_and_said_so(model_path, tmp_path
     np.savez(tmp_path / "colour.npz", images=np.zeros((3, 16, 24, 3), np.uint8))
     assert run_predict(model_path, tmp_path / "c.csv", tmp_path / "colour.npz") == 0
     assert "RGB, 24 x 16 pixels" in caplog.text
-    assert "converted and resized to grey, 8 x 8 pixels" in caplog.text
+    assert "converted, cropped and resized to grey, 8 x 8 pixels" in caplog.text
 
 
 def test_fitting_pixels():
@@ -131,6 +131,8 @@ def test_fitting_pixels():
     np.testing.assert_array_equal(fit_image(Image.fromarray(deep), (1, 2, 2)), [[[0, 77], [255, 1]]])
     grey = fit_image(Image.fromarray(np.full((5, 7), 9, np.uint8)), (3, 4, 6))
     np.testing.assert_array_equal(grey, np.full((3, 4, 6), 9))
+    wide = np.pad(colour[:32, :32], ((0, 0), (5, 6), (0, 0)))  # the centre is cut out, nothing is stretched
+    np.testing.assert_array_equal(fit_image(Image.fromarray(wide), (3, 32, 32)), colour[:32, :32].transpose(2, 0, 1))
     with pytest.raises(ValueError, match="no known range"):
         fit_image(Image.fromarray(np.ones((2, 2), np.float32)), (1, 2, 2))
 

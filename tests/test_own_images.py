@@ -1,0 +1,287 @@
+"""Own images: what is read from a folder or an .npz, and whole runs on them, with and without labels."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import datasets
+import eval_all
+import predict
+import train
+from config import build_config
+from datasets import load_dataset, split_class_names
+from load_model import export_published, load_model_from_save_dict
+from utils import UserError
+
+CPU = torch.device("cpu")
+CLASSES = ("bird", "cat", "dog")
+N = 30
+
+
+def images(channels: int, size: int = 12) -> np.ndarray:
+    """(N, size, size, channels) uint8: image i is of about the grey 8 i, so that it can be told what became of it."""
+    noise = np.random.default_rng(0).integers(0, 4, (N, size, size, channels))
+    return (8 * np.arange(N)[:, None, None, None] + noise).astype(np.uint8)
+
+
+def write_folder(folder: Path, channels: int, suffix: str, classes: tuple[str, ...] = ()) -> Path:
+    """The images as files, in a folder per class if there are classes: image i in class i modulo their number."""
+    for i, image in enumerate(images(channels)):
+        place = folder / classes[i % len(classes)] if classes else folder
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image.squeeze()).save(place / f"{i:02d}{suffix}", quality=95)
+    return folder
+
+
+def write_npz(path: Path, **arrays: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **arrays)
+    return path
+
+
+def load(dataset: str, data_dir: Path, **settings) -> datasets.Dataset:
+    sizes = {"n_clusters_j_list": [2, 2], "data_dir": str(data_dir)}
+    return load_dataset(build_config({"dataset": dataset} | sizes | settings), CPU)
+
+
+def numbers(split: datasets.Split) -> list[int]:
+    """Which images of `images` these are."""
+    return (split.images.float().mean(dim=(1, 2, 3)) / 8).int().tolist()
+
+
+# --- what is read
+
+
+def test_class_folders_are_the_labels_and_go_with_their_images(tmp_path):
+    folder = write_folder(tmp_path / "pets", 1, ".jpg", CLASSES)
+    Image.open(folder / "cat" / "01.jpg").convert("RGB").save(folder / "cat" / "01.jpg", quality=95)
+    data = load("folder", folder, image_size=8)
+    spec = data.spec
+    assert (spec.name, spec.image_shape, spec.n_train) == ("pets", (1, 8, 8), 24)  # grey, though one is stored as RGB
+    assert (spec.label_names, spec.class_names, spec.n_classes) == (("class",), (CLASSES,), (3,))
+    assert sorted(numbers(data.train) + numbers(data.test)) == list(range(N))
+    for split in (data.train, data.test):
+        assert split.labels[:, 0].tolist() == [number % 3 for number in numbers(split)]
+        assert split_class_names(split, spec)["class"].tolist() == [CLASSES[i % 3] for i in numbers(split)]
+    assert "30 images of" in data.source
+    assert "grey, 8 x 8 pixels, class (3 classes)" in data.source
+
+
+def test_a_flat_folder_has_no_labels_and_is_split_by_the_seed(tmp_path):
+    folder = write_folder(tmp_path / "flat", 1, ".png")
+    Image.new("RGB", (12, 12), (255, 0, 0)).save(folder / "red.png")
+    first, again, other = (load("folder", folder, image_size=6, seed=seed) for seed in (3, 3, 4))
+    assert (first.spec.image_shape, first.spec.label_names, first.spec.class_names) == ((3, 6, 6), (), ())
+    assert first.train.labels.shape == (24, 0)
+    assert torch.equal(first.train.images, again.train.images)
+    assert not torch.equal(first.train.images, other.train.images)
+
+
+def test_a_label_of_one_class_is_left_out(tmp_path, caplog):
+    data = load("folder", write_folder(tmp_path / "one", 1, ".png", ("cat",)), image_size=6)
+    assert data.spec.label_names == ()
+    assert "'class' has one class only" in caplog.text
+
+
+def test_pictures_of_any_size_are_cropped_to_the_centre(tmp_path):
+    for i, (width, height) in enumerate([(8, 8), (30, 16), (16, 90)]):
+        picture = np.zeros((height, width), np.uint8)
+        side = min(width, height)
+        top, left = (height - side) // 2, (width - side) // 2
+        picture[top : top + side, left : left + side] = 200
+        Image.fromarray(picture).save(tmp_path / f"{i}.png")
+    data = load("folder", tmp_path, image_size=8, n_clusters_j_list=[1, 1])
+    assert (data.train.images == 200).all()
+    assert (data.test.images == 200).all()
+
+
+def test_npz_with_labels_of_any_kind(tmp_path, caplog):
+    labels = np.stack([np.arange(N) % 3 - 1, np.arange(N) % 5], axis=1)
+    path = write_npz(tmp_path / "a.npz", images=images(3), labels=labels, label_names=["kind", "size"], other=[1])
+    data = load("npz", tmp_path)
+    assert (data.spec.name, data.spec.image_shape, data.spec.label_names) == (
+        tmp_path.name,
+        (3, 12, 12),
+        ("kind", "size"),
+    )
+    assert data.spec.class_names == (("-1", "0", "1"), ("0", "1", "2", "3", "4"))
+    for split in (data.train, data.test):
+        assert split.labels.tolist() == [[number % 3, number % 5] for number in numbers(split)]
+    assert "not read: other" in caplog.text
+    write_npz(path, images=images(1)[..., 0], labels=np.array(CLASSES)[np.arange(N) % 3])
+    data = load("npz", path, image_size=4)
+    assert (data.spec.name, data.spec.image_shape) == ("a", (1, 4, 4))
+    assert (data.spec.label_names, data.spec.class_names) == (("label",), (CLASSES,))
+
+
+def test_npz_with_a_test_split_keeps_it(tmp_path):
+    x, y = images(1), np.arange(N) % 3
+    arrays = {"images": x[:20], "labels": y[:20], "test_images": x[20:], "test_labels": y[20:]}
+    data = load("npz", write_npz(tmp_path / "a.npz", **arrays))
+    assert (numbers(data.train), numbers(data.test)) == (list(range(20)), list(range(20, N)))
+    assert data.test.labels[:, 0].tolist() == y[20:].tolist()
+    assert data.spec.n_train == 20
+
+
+def test_every_picture_that_cannot_be_read_is_listed(tmp_path, caplog):
+    folder = write_folder(tmp_path / "flat", 1, ".png")
+    for name in ("03.png", "17.png"):
+        (folder / name).write_bytes((folder / name).read_bytes()[:60])
+    with pytest.raises(UserError, match=f"2 of 30 images cannot be read .*, the first is {folder / '03.png'}; repair"):
+        load("folder", folder, image_size=8)
+    assert all(f"cannot read {folder / name}" in caplog.text for name in ("03.png", "17.png"))
+
+
+# --- whole runs
+
+
+def settings(J: int, model_type: str) -> list[str]:
+    """A small model of J facets that trains for two epochs, or J if that is more."""
+    flags = {name: ["16"] * J for name in ("enc_backbone_dims", "dec_backbone_dims", "dec_rung_dims")}
+    flags |= {name: ["1"] * J for name in ("enc_backbone_n_hidden", "dec_backbone_n_hidden", "dec_rung_n_hidden")}
+    flags |= {name: ["-1"] * J for name in ("enc_rung_dims", "enc_rung_n_hidden")}
+    flags |= {"encode_layer_dims": [str([[16]] * J)] if model_type.startswith("fc_per") else ["16"]}
+    flags |= {"z_j_dim_list": ["2"] * J, "n_clusters_j_list": ["3"] * J, "J_n_mixtures": [str(J)]}
+    flags |= {"n_epochs_per_progressive_step": ["3"] if J == 1 else ["1"] * (J - 1) + ["2"], "batch_size": ["16"]}
+    flags |= {
+        "model_type": [model_type],
+        "do_vis_train": ["false"],
+        "wandb_mode": ["disabled"],
+        "device": ["cpu"],
+        "seed": ["1"],
+    }
+    return [word for name, values in flags.items() for word in (f"--{name}", *values)]
+
+
+def two_labels(folder: Path) -> Path:
+    labels = np.stack([np.arange(N) % 3, np.arange(N) % 2], axis=1)
+    return write_npz(folder / "two.npz", images=images(3), labels=labels, label_names=["kind", "size"])
+
+
+RUNS = {
+    "JPEG class folders": (
+        *(1, "fc_vlae", "folder", 1, ["class"]),
+        lambda folder: write_folder(folder / "pets", 1, ".jpg", CLASSES),
+    ),
+    "a flat folder": (2, "conv_vlae", "folder", 3, [], lambda folder: write_folder(folder / "flat", 3, ".png")),
+    "npz with two labels": (3, "fc_vlae", "npz", 3, ["kind", "size"], two_labels),
+    "npz without labels": (
+        *(2, "fc_per_facet_enc_shared_dec", "npz", 1, []),
+        lambda folder: write_npz(folder / "none.npz", images=images(1)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_runs(name, tmp_path, monkeypatch, capsys):
+    J, model_type, dataset, channels, labels, write = RUNS[name]
+    monkeypatch.setattr(train, "HERE", tmp_path)  # gets the copy of the finished model
+    data = write(tmp_path)
+    argv = [*settings(J, model_type), "--dataset", dataset, "--data_dir", str(data), "--image_size", "8"]
+    argv += ["--results_dir", str(tmp_path / "results")]
+    assert train.main([*argv, "--dry_run"]) == 0
+    assert f"24 training images ({channels}, 8, 8)" in capsys.readouterr().out
+    assert train.main(argv) == 0
+    report = capsys.readouterr().out
+    assert train.main(argv) == 0  # finished: the same table again
+    assert report.split("test ")[-1] == capsys.readouterr().out.split("test ")[-1]
+    assert ("accuracy" in report) == bool(labels)
+    assert f"facet {J - 1}" in report
+    run = tmp_path / "results" / f"{data.stem}_seed1"
+    check_run(run, data, J, labels)
+    shutil.move(data, tmp_path / "moved")
+    check_evaluation(run / "save_dict.pt", tmp_path / "moved", J)
+
+
+def check_run(run: Path, data: Path, J: int, labels: list[str]) -> None:
+    """The files of a run: scores of the labels that there are, and of the clusters in any case."""
+    assert (run / "config.yml").read_text().startswith(f"# data: 30 images of {data}, ")
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    scored = {key.split("_label_")[1].removesuffix("_nmi") for key in last if "_label_" in key and key.endswith("_nmi")}
+    assert scored == set(labels)
+    assert ("test_metric/facet_acc_max" in last) == bool(labels)
+    assert all(0 < last[f"test_metric/confidence_{j}"] <= 1 for j in range(J))
+    assert all(last[f"test_metric/n_clusters_present_{j}"] >= 1 for j in range(J))
+    assert ("test_metric/facet_nmi_0_1" in last) == (J > 1)
+    figures = {path.stem for path in (run / "figures").rglob("*.png")}
+    assert {f"test_vis_facet_{j}_examples" for j in range(J)} <= figures
+    assert {name for name in figures if "facet_0_confusion" in name} == {
+        f"test_vis_facet_0_confusion_{label}" for label in labels
+    }
+
+
+def check_evaluation(model: Path, data: Path, J: int) -> None:
+    """The model needs its data for figures alone, wherever they are now."""
+    loaded, config = load_model_from_save_dict(model)
+    assert config.data_dir == "data"
+    export_published(loaded, config, model.with_name("published.pt"))
+    assert load_model_from_save_dict(model.with_name("published.pt"))[0].spec == loaded.spec
+    figures = model.parent / "evaluation"
+    few = ["--first_n_clusters_swapped_1", "1", "--first_n_clusters_swapped_2", "1"]
+    flags = ["--model_path", str(model), "--results_dir", str(figures), *few]
+    with pytest.raises(UserError, match="--data_dir: name the images of"):
+        eval_all.main(flags)
+    assert eval_all.main([*flags, "--data_dir", str(data)]) == 0
+    wanted = {f"examples_top_10_facet_{j}_full.png" for j in range(J)} | {
+        f"generations_facet_{j}.png" for j in range(J)
+    }
+    assert wanted <= {path.name for path in figures.glob("*.png")}
+    table = model.with_name("clusters.csv")
+    pictures = data if data.is_dir() else data.rename(data.with_suffix(".npz"))
+    assert predict.main(["--model_path", str(model), "--images", str(pictures), "--output", str(table)]) == 0
+    assert len(table.read_text().splitlines()) == 1 + N
+
+
+NO_FIGURES = [
+    "--do_vis_test", "false", "--do_vis_sample_generations_per_cluster", "false", "--save_model", "false",
+]  # fmt: skip
+
+
+@pytest.fixture
+def run_on(tmp_path):
+    """Trains for a moment on an .npz of the given images, the same run each time."""
+
+    def run(x: np.ndarray, *flags: str) -> list[dict]:
+        path = write_npz(tmp_path / "x.npz", images=x)
+        argv = [*settings(2, "fc_vlae"), *NO_FIGURES, "--results_dir", str(tmp_path), *flags]
+        assert train.main([*argv, "--dataset", "npz", "--data_dir", str(path)]) == 0
+        rows = map(json.loads, (tmp_path / "x_seed1" / "metrics.jsonl").read_text().splitlines())
+        return [{key: value for key, value in row.items() if key != "epoch_seconds"} for row in rows]
+
+    return run
+
+
+def test_a_run_does_not_go_on_with_other_images(run_on, tmp_path):
+    """The same ones may have moved."""
+    run_on(images(1))
+    (tmp_path / "x.npz").rename(tmp_path / "y.npz")
+    moved = ["--dataset", "npz", "--data_dir", str(tmp_path / "y.npz"), "--run_name", "x_seed1"]
+    assert train.main([*settings(2, "fc_vlae"), *NO_FIGURES, "--results_dir", str(tmp_path), *moved]) == 0
+    with pytest.raises(UserError, match="checkpoint.pt belongs to a run on other images; use another --run_name"):
+        run_on(images(1)[:25])
+    run_on(images(1)[:25], "--overwrite")
+
+
+def test_images_on_the_host_give_the_same_metrics(run_on, monkeypatch, caplog):
+    on_the_device = run_on(images(1))
+    monkeypatch.setattr(datasets, "free_memory", lambda _: 1000)
+    with caplog.at_level(logging.WARNING):
+        assert run_on(images(1), "--overwrite") == on_the_device
+    assert "stay in host memory" in caplog.text
+
+
+def test_a_model_meets_images_of_another_shape(run_on, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "HERE", tmp_path)
+    run_on(images(1), "--save_model", "true")
+    colour = write_npz(tmp_path / "colour.npz", images=images(3))
+    flags = ["--model_path", str(tmp_path / "x_seed1" / "save_dict.pt"), "--results_dir", str(tmp_path / "figures")]
+    with pytest.raises(UserError, match=r"colour: images have .* \(3, 12, 12\), but .* a model of \(1, 12, 12\)"):
+        eval_all.main([*flags, "--data_dir", str(colour)])
