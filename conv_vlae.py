@@ -116,6 +116,17 @@ class ConvLadderDecoder(nn.Module):
         h = None
         for j in reversed(range(len(z))):
             maps = self.rung[j](z[j]).view(-1, rung_channels(j), self.sizes[j], self.sizes[j])  # (B, channels, h, h)
-            maps = alpha_dec[j] * maps
-            h = self.backbone[j](maps if h is None else torch.cat([maps, h], dim=1))
+            maps = _pixels_first(alpha_dec[j] * maps)
+            h = self.backbone[j](maps if h is None else torch.cat([maps, _pixels_first(h)], dim=1))
         return h
+
+
+def _pixels_first(maps: Tensor) -> Tensor:
+    """The same maps (B, C, h, h), laid out channels_last as convolutions want them; and so is their gradient.
+
+    A slice of the gradient of cat would slow down the BatchNorm before it tenfold.
+    """
+    maps = maps.contiguous(memory_format=torch.channels_last)
+    if maps.requires_grad:
+        maps.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))
+    return maps
