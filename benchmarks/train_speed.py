@@ -80,7 +80,7 @@ def random_dataset(config: Config, device: torch.device, arguments: argparse.Nam
         labels = [torch.randint(0, n_classes, (n,), generator=generator) for n_classes in spec.n_classes]
         return Split(images, torch.stack(labels, dim=1)).to(device)
 
-    return Dataset(spec, split(n_train), split(n_test))
+    return Dataset(spec, split(n_train), split(n_test), "random pixels")
 
 
 def measure(config: Config, device: torch.device, dataset: Dataset, n_repeats: int, n_steps: int) -> dict:
