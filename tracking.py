@@ -66,20 +66,27 @@ class RunFolder:
         folder = cls(Path(config.results_dir) / config.name)
         make_folder(folder.path)
         folder._claim()
-        for leftover in folder.path.glob(".*.tmp"):  # of a process that was killed while it wrote
+        try:
+            folder._prepare(config, source)
+        except BaseException:
+            folder.close()
+            raise
+        return folder
+
+    def _prepare(self, config: Config, source: str) -> None:
+        """Clear away what should go, and write config.yml."""
+        for leftover in self.path.glob(".*.tmp"):  # of a process that was killed while it wrote
             leftover.unlink(missing_ok=True)
         if config.overwrite:
-            folder._clear()
-        config_path = folder.path / "config.yml"
-        if config_path.exists() and (folder.checkpoint_path.exists() or folder.model_path.exists()):
-            folder._check_same_settings(config, config_path)
+            self._clear()
+        config_path = self.path / "config.yml"
+        if config_path.exists() and (self.checkpoint_path.exists() or self.model_path.exists()):
+            self._check_same_settings(config, config_path)
         # The file may serve as --config_args_path: it must not delete the run, or stop at once, when it does.
         content = dataclasses.asdict(config) | {"overwrite": False, "dry_run": False}
         settings = yaml.safe_dump(content, sort_keys=False, default_flow_style=None)
         words = " ".join(source.split()).encode("ascii", "backslashreplace").decode()  # names of files may be anything
-        comment = f"# data: {words}\n"
-        write_atomically(config_path, lambda path: path.write_text(comment + settings))
-        return folder
+        write_atomically(config_path, lambda path: path.write_text(f"# data: {words}\n{settings}"))
 
     def close(self) -> None:
         """Let other processes use the folder."""

@@ -684,7 +684,7 @@ def test_a_run_that_failed_before_its_first_checkpoint(tmp_path, monkeypatch):
     [
         (["--bacth_size", "7"], "did you mean '--batch_size'?"),
         (["--n_clusters_j_list", "3", "9999"], "use fewer clusters"),
-        (["--overwrite", "--results_dir", "/dev/null"], "choose another --run_name or --results_dir"),
+        (["--overwrite", "--results_dir", "/dev/null"], "cannot create the folder /dev/null"),
     ],
 )
 def test_the_program_says_one_line_and_exits_with_2(tmp_path, flags, words):

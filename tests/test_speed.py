@@ -346,7 +346,7 @@ def test_the_benchmark_counts_the_flops_of_linear_layers(benchmark):
     ]
     config = load_config(["--dataset", "digits", *flags, "--eval_batch_size", "7"])
     images, labels = torch.zeros(20, 1, 8, 8, dtype=torch.uint8), torch.zeros(20, 1, dtype=torch.int64)
-    dataset = Dataset(dataset_spec(config), Split(images, labels), Split(images, labels))
+    dataset = Dataset(dataset_spec(config), Split(images, labels), Split(images, labels), "")
     counted = benchmark.model_flops(config, dataset, CPU)
     first, others = 64 * 30, 30 * 3 + 30 * 3 + 3 * 20 + 20 * 64
     assert counted["train"] == (10 * 2 * (2 * first + 3 * others), 10)

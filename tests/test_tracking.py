@@ -139,7 +139,8 @@ def test_a_refused_key_means_offline_with_one_line(tmp_path, monkeypatch, caplog
         assert run.offline
         run.finish()
         wandb.teardown()
-    assert len(caplog.messages) == 1 and "login to" in caplog.messages[0]
+    (message,) = [record.getMessage() for record in caplog.records if record.name == "tracking"]
+    assert "login to" in message and "logged offline" in message
 
 
 def test_a_run_that_is_being_trained_is_left_alone(tmp_path):
