@@ -17,17 +17,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from evaluation import (
-    Evaluation,
-    FlagParser,
-    copy_figure,
-    evaluation_parser,
-    non_negative_int,
-    open_evaluation,
-    positive_int,
-    write_figure,
-)
+from evaluation import Evaluation, copy_figure, evaluation_parser, open_evaluation, write_figure
 from figures import after_swap, before_swap, composition
+from flags import FlagParser, non_negative_int, positive_int
 from inference import RankedCluster, pair_members
 from utils import UserError, run
 

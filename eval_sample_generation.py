@@ -12,8 +12,9 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from evaluation import Evaluation, FlagParser, evaluation_parser, non_negative_float, open_evaluation, write_figure
+from evaluation import Evaluation, evaluation_parser, open_evaluation, write_figure
 from figures import cluster_label, generations
+from flags import FlagParser, non_negative_float
 from utils import run
 
 N_SAMPLES = 10

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from config import FREE_SETTINGS, OWN_IMAGES, Config, build_config, portable_settings
 from datasets import DatasetSpec, dataset_spec
+from flags import FlagParser
 from mfcvae import MFCVAE
 from utils import UserError, make_folder, preserved_random_state, resolve_device, run, write_atomically
 
@@ -221,9 +222,7 @@ def _spec_of(content: Mapping[str, Any], config: Config) -> DatasetSpec:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Say what a checkpoint holds; export it if asked."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = FlagParser(__doc__)
     parser.add_argument("--model_path", required=True, help="save_dict.pt of a run, or a published checkpoint")
     parser.add_argument("--export_published", metavar="FILE", help="write the model in the published layout")
     arguments = parser.parse_args(argv)

@@ -6,7 +6,6 @@ Every point has a shape, a colour and a fill. One clustering must tell all 18 co
 by side need 3 + 3 + 2 clusters, and each of them means something.
 """
 
-import argparse
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 
+from flags import FlagParser, non_negative_int
 from plotting import DPI, INK, MUTED, save_figure
 from utils import run
 
@@ -131,9 +131,9 @@ def intuition_figure(seed: int = 0) -> Figure:
 
 def main(argv: list[str] | None = None) -> None:
     """Write intuition.png and intuition.pdf."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = FlagParser(__doc__)
     parser.add_argument("--output_dir", type=Path, default=Path(__file__).resolve().parent / "graphics")
-    parser.add_argument("--seed", type=int, default=0, help="which point lies where in its ring")
+    parser.add_argument("--seed", type=non_negative_int, default=0, help="which point lies where in its ring")
     arguments = parser.parse_args(argv)
     save_figure(intuition_figure(arguments.seed), arguments.output_dir / "intuition", formats=("png", "pdf"))
     print(f"wrote {arguments.output_dir / 'intuition'}.png and .pdf")

@@ -5,7 +5,6 @@ python plot_training_curves.py --metrics results/mnist_seed3/metrics.jsonl
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from flags import FlagParser
 from plotting import save_figure, training_curves
 from utils import UserError, run
 
@@ -34,9 +34,7 @@ def column(rows: Sequence[dict], name: str, first_epoch: int) -> np.ndarray:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, allow_abbrev=False, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = FlagParser(__doc__)
     parser.add_argument("--metrics", type=Path, required=True, help="metrics.jsonl of a run")
     parser.add_argument("--reference", type=Path, default=HERE / "tests/fixtures/mnist_seed3.csv", help="published run")
     parser.add_argument("--output", type=Path, default=HERE / "graphics/mnist_seed3_curves.png", help="figure to write")

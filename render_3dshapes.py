@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from config import FACTOR_SIZES, load_config
 from datasets import FACTOR_VALUES
+from flags import FlagParser
 from utils import UserError, make_folder, run
 
 SIZE, SAMPLES = 64, 3  # pixels a side; rays per pixel a side, odd so that one goes through the pixel's centre
@@ -435,7 +436,7 @@ def comparison_figure(real: np.ndarray, rendered: np.ndarray, errors: np.ndarray
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Write a synthetic 3dshapes.h5 in the original's format.")
+    parser = FlagParser("Write a synthetic 3dshapes.h5 in the original's format.")
     parser.add_argument("--output", type=Path, default=Path("data/Fast_3DShapes/raw/3dshapes.h5"), help="file to write")
     parser.add_argument("--config_args_path", help="render only the images that this configuration uses")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")

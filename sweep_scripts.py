@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from evaluation import FlagParser, positive_int
+from flags import FlagParser, positive_int
 from sweep_backends import OptunaSweep, WandbSweep
 from sweep_summary import report_sweep, write_summary
 from sweeps import Sweep, define_sweep, seeds_from_words

@@ -29,6 +29,7 @@ sys.path.insert(0, str(HERE.parent))  # the scripts lie flat at the top, not in 
 import train  # noqa: E402
 from config import Config, load_config  # noqa: E402
 from datasets import Dataset, DatasetSpec, Split, dataset_spec  # noqa: E402
+from flags import FlagParser, positive_int  # noqa: E402
 from inference import full_weights, predict  # noqa: E402
 from utils import UserError, resolve_device, run  # noqa: E402
 
@@ -40,13 +41,11 @@ MIB = 2**20
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure one configuration."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("--n_repeats", type=int, default=5, help="timings that a median is taken of [5]")
-    parser.add_argument("--n_steps", type=int, default=20, help="training steps in one timing [20]")
-    parser.add_argument("--n_train", type=int, help="training images [as many as the data set has]")
-    parser.add_argument("--n_test", type=int, help="test images [as many as the data set has]")
+    parser = FlagParser(__doc__)
+    parser.add_argument("--n_repeats", type=positive_int, default=5, help="timings that a median is taken of [5]")
+    parser.add_argument("--n_steps", type=positive_int, default=20, help="training steps in one timing [20]")
+    parser.add_argument("--n_train", type=positive_int, help="training images [as many as the data set has]")
+    parser.add_argument("--n_test", type=positive_int, help="test images [as many as the data set has]")
     parser.add_argument("--profile", action="store_true", help="also show where the time of a training step goes")
     arguments, flags = parser.parse_known_args(argv)
     config = load_config(flags)
