@@ -126,7 +126,7 @@ def save_model(model: MFCVAE, config: Config, path: Path) -> None:
     """Write a model as plain tensors, settings and facts about its data, which load without unpickling anything else."""
     content = {"state_dict": model.state_dict(), "config": portable_settings(config)}
     content["spec"] = dataclasses.asdict(model.spec)
-    write_atomically(path, lambda temporary: torch.save(content, temporary))
+    write_atomically(path, lambda temporary: torch.save(content, temporary), is_durable=True)
 
 
 def export_published(model: MFCVAE, config: Config, path: Path) -> None:
@@ -135,7 +135,7 @@ def export_published(model: MFCVAE, config: Config, path: Path) -> None:
     arguments = argparse.Namespace(**settings | {"device": "cpu"})  # "auto" is ours
     content = {"state_dict": to_published(model.state_dict(), config), "args": arguments}
     content["spec"] = dataclasses.asdict(model.spec)  # the original does not look at it
-    write_atomically(path, lambda temporary: torch.save(content, temporary))
+    write_atomically(path, lambda temporary: torch.save(content, temporary), is_durable=True)
 
 
 # --- reading

@@ -164,7 +164,7 @@ class RunFolder:
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Write the state for resuming, whole or not at all."""
-        write_atomically(self.checkpoint_path, lambda path: torch.save(dict(state), path))
+        write_atomically(self.checkpoint_path, lambda path: torch.save(dict(state), path), is_durable=True)
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """The state for resuming, on the host; None where there is none yet."""

@@ -78,16 +78,18 @@ def make_folder(path: Path) -> Path:
     return path
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], None], is_durable: bool = False) -> None:
     """Call write(temporary path beside `path`), then rename: readers see the old file or the new one, never a part.
 
-    Not even when the machine itself stops: the content is on the disk before the name is. A full disk or a missing permission is a UserError; the old file stays as it was.
+    With is_durable not even when the machine itself stops: the content is on the disk before the name is. A full disk or
+    a missing permission is a UserError; the old file stays as it was.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        if is_durable:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
