@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import json
 import logging
 import os
 import re
@@ -27,7 +28,7 @@ from optuna.trial import TrialState
 
 from config import different_settings, portable_settings
 from sweep_summary import write_summary
-from sweeps import RunResult, Sweep, as_json, describe_error, read_result
+from sweeps import RunResult, Sweep, describe_error, read_result
 from tracking import RunFolder, log_in, resolve_wandb_mode, wandb_settings
 from utils import UserError, make_folder, write_atomically
 
@@ -338,7 +339,7 @@ class WandbSweep:
     def _note(self, result: RunResult) -> None:
         """Write how a run stands beside its files."""
         path = make_folder(self.sweep.folder / result.name) / "sweep_run.json"
-        write_atomically(path, lambda to: to.write_text(as_json(result._replace(numbers={}, curves={}))))
+        write_atomically(path, lambda to: to.write_text(json.dumps(result._replace(numbers={}, curves={})._asdict())))
 
     def _forget_failures(self) -> None:
         for result in self.results():
@@ -349,7 +350,7 @@ class WandbSweep:
         """Every run that this folder knows. Runs of machines that do not share it are on wandb's page only."""
         known = {}
         for path in self.sweep.folder.glob("*/sweep_run.json"):
-            result = RunResult(**yaml.safe_load(path.read_text()))
+            result = RunResult(**json.loads(path.read_text()))
             if result.state == "finished":
                 result = read_result(path.parent, result.values)
             elif result.state == "running" and not RunFolder(path.parent).is_in_use():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 import os
 import signal
@@ -37,11 +38,14 @@ def main_of_sweep(description: str, argv: Sequence[str] | None, is_new: bool) ->
         seeds = seeds_from_words(arguments.seeds)
         sweep = define_sweep(flags, seeds, arguments.sweep_config, arguments.sweep_name)
     else:
-        sweep = Sweep(tuple(flags), "grid", {}, None, arguments.sweep_name or _name_by_id(arguments))
+        # With Optuna a sweep's id is its name; wandb's ids say nothing.
+        sweep = Sweep(tuple(flags), "grid", {}, None, arguments.sweep_name or arguments.sweep_id)
+        if _backend_kind(arguments, sweep) == "wandb":
+            sweep = dataclasses.replace(sweep, chosen_name=arguments.sweep_name)
     if sweep.config.dry_run:
         print("\n".join([f"{sweep.folder}: {len(sweep.runs)} runs", *map(sweep.run_name, sweep.runs)]))
         return 0
-    backend = _choose_backend(arguments, sweep)
+    backend = _open_backend(arguments, sweep)
     is_report_only = is_new and arguments.summarise
     (backend.join if is_report_only or not is_new else backend.start)()
     if not is_report_only:
@@ -93,20 +97,17 @@ def _sweep_parser(description: str, is_new: bool) -> FlagParser:
     return parser
 
 
-def _name_by_id(arguments: argparse.Namespace) -> str | None:
-    """With Optuna a sweep's id is its name; wandb's ids say nothing."""
-    return None if arguments.backend == "wandb" else arguments.sweep_id
-
-
-def _choose_backend(arguments: argparse.Namespace, sweep: Sweep) -> Backend:
+def _backend_kind(arguments: argparse.Namespace, sweep: Sweep) -> str:
     """The one asked for; else the one that the sweep's folder was started with; else wandb where a key is found."""
-    kind = arguments.backend
-    if kind == "auto":
-        if arguments.storage or (sweep.folder / "sweep.db").exists() or sweep.config.wandb_mode == "disabled":
-            kind = "optuna"
-        else:
-            kind = "wandb" if has_wandb_key(sweep.config, wandb_settings()) else "optuna"
-    if kind == "optuna":
+    if arguments.backend != "auto":
+        return arguments.backend
+    if arguments.storage or (sweep.folder / "sweep.db").exists() or sweep.config.wandb_mode == "disabled":
+        return "optuna"
+    return "wandb" if has_wandb_key(sweep.config, wandb_settings()) else "optuna"
+
+
+def _open_backend(arguments: argparse.Namespace, sweep: Sweep) -> Backend:
+    if _backend_kind(arguments, sweep) == "optuna":
         return OptunaSweep(sweep, arguments.storage, arguments.patience)
     if arguments.storage:
         raise UserError("--storage: belongs to --backend optuna; wandb keeps its sweeps itself")

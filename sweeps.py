@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -247,8 +246,3 @@ def describe_error(error: BaseException) -> str:
     """One line about what went wrong."""
     text = " ".join(str(error).split())[:500]
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
-
-
-def as_json(result: RunResult) -> str:
-    """A result as text, for the files and data bases that carry it between workers."""
-    return json.dumps(result._asdict())
