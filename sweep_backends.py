@@ -236,11 +236,12 @@ class WandbSweep:
     """
 
     name = "wandb"
+    RECORD = "wandb_sweep.yml"
 
     def __init__(self, sweep: Sweep, sweep_id: str | None):
         self.sweep = sweep
         self.sweep_id = sweep_id
-        self.record = sweep.folder / "wandb_sweep.yml"
+        self.record = sweep.folder / self.RECORD
         settings = wandb_settings()
         self.place = {"entity": settings.get("team_name"), "project": settings.get("project_name") or "mfcvae"}
         if sweep.config.wandb_mode == "disabled":

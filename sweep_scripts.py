@@ -101,6 +101,8 @@ def _backend_kind(arguments: argparse.Namespace, sweep: Sweep) -> str:
     """The one asked for; else the one that the sweep's folder was started with; else wandb where a key is found."""
     if arguments.backend != "auto":
         return arguments.backend
+    if (sweep.folder / WandbSweep.RECORD).exists():
+        return "wandb"
     if arguments.storage or (sweep.folder / "sweep.db").exists() or sweep.config.wandb_mode == "disabled":
         return "optuna"
     return "wandb" if has_wandb_key(sweep.config, wandb_settings()) else "optuna"

@@ -13,6 +13,7 @@ from wandb_stub import KEY, serving
 
 import attach_sweep
 import start_sweep
+import sweep_scripts
 import train
 from sweep_summary import report_sweep, summarise_results, write_summary
 from sweeps import RunResult, accuracy_curves, best_facet, define_sweep, seeds_from_words
@@ -165,6 +166,30 @@ def test_an_unknown_wandb_sweep(tmp_path, monkeypatch):
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
         with pytest.raises(UserError, match="--sweep_id nothing: wandb's server .*was not found"):
             attach_sweep.main([*argv, "--sweep_id", "nothing"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "key", "file", "kind"),
+    [
+        ([], "", None, "optuna"),
+        ([], KEY, None, "wandb"),
+        (["--storage", "sqlite:///x.db"], KEY, None, "optuna"),
+        (["--wandb_mode", "disabled"], KEY, None, "optuna"),
+        (["--backend", "optuna"], KEY, None, "optuna"),
+        ([], KEY, "sweep.db", "optuna"),  # goes on as it was started
+        ([], "", "wandb_sweep.yml", "wandb"),
+    ],
+)
+def test_wandb_shares_out_the_runs_where_a_key_is_found(tmp_path, monkeypatch, flags, key, file, kind):
+    monkeypatch.setattr(sweep_scripts, "OptunaSweep", lambda *_: pytest.fail("optuna"))
+    monkeypatch.setattr(sweep_scripts.WandbSweep, "__init__", lambda *_: pytest.fail("wandb"))
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    if file:
+        (tmp_path / "digits_sweep").mkdir()
+        (tmp_path / "digits_sweep" / file).touch()
+    argv = [*FLAGS[: FLAGS.index("--wandb_mode")], "--results_dir", str(tmp_path), *flags]
+    with pytest.raises(pytest.fail.Exception, match=kind):
+        start_sweep.main(argv)
 
 
 def _pretend_training(argv, values) -> int:
