@@ -175,7 +175,9 @@ class OptunaSweep:
             TrialState.COMPLETE: "finished",
         }
         best: dict[str, tuple[int, RunResult]] = {}
-        for trial in self.study.get_trials(deepcopy=False):
+        with _using(self.url):
+            trials = self.study.get_trials(deepcopy=False)
+        for trial in trials:
             attrs = trial.user_attrs
             if trial.state not in states or "run" not in attrs:
                 continue

@@ -94,7 +94,7 @@ class RunFolder:
 
     def _claim(self) -> None:
         try:
-            self._lock.acquire(blocking=False)
+            self._lock.acquire(timeout=2)  # another process's is_in_use holds it for a moment
         except Timeout:
             raise UserError(
                 f"{self.path} is in use: another process trains this run; wait for it, or choose another --run_name"
