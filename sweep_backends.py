@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import sqlalchemy
 import yaml
@@ -29,10 +30,12 @@ from optuna.trial import TrialState
 from config import different_settings, portable_settings
 from sweep_summary import write_summary
 from sweeps import RunResult, Sweep, describe_error, read_result
-from tracking import RunFolder, log_in, resolve_wandb_mode, wandb_settings
+from tracking import InUse, RunFolder, log_in, resolve_wandb_mode, wandb_settings
 from utils import UserError, make_folder, write_atomically
 
 log = logging.getLogger(__name__)
+
+STORAGE_VARIABLE = "MFCVAE_SWEEP_STORAGE"  # the default of --storage
 
 
 class OptunaSweep:
@@ -45,7 +48,8 @@ class OptunaSweep:
 
     def __init__(self, sweep: Sweep, storage: str | None, patience: int):
         self.sweep = sweep
-        self.url = storage or f"sqlite:///{sweep.folder / 'sweep.db'}"
+        file = sqlalchemy.URL.create("sqlite", database=str(sweep.folder / "sweep.db"))
+        self.url = storage or file.render_as_string()
         self.patience = patience
         self.study: optuna.Study
         self.interrupted: tuple[str, dict[str, Any]] | None = None
@@ -57,15 +61,18 @@ class OptunaSweep:
 
     @property
     def worker_flags(self) -> list[str]:
-        return ["--storage", self.url, "--patience", str(self.patience)]
+        return ["--patience", str(self.patience)]
+
+    @property
+    def worker_environment(self) -> dict[str, str]:
+        """The address, which may hold a password, is not for everybody who can list processes."""
+        return {STORAGE_VARIABLE: self.url}
 
     def start(self) -> None:
         """Queue every run that is neither finished, nor running, nor queued."""
         make_folder(self.sweep.folder)
         with _using(self.url):
-            self.study = optuna.create_study(
-                study_name=self.sweep.name, storage=self._storage(), direction="minimize", load_if_exists=True
-            )
+            self.study = self._create_study()
             self._check_same_settings()
             self.study.set_user_attr("settings", portable_settings(self.sweep.config))
             optuna.storages.fail_stale_trials(self.study)
@@ -73,6 +80,19 @@ class OptunaSweep:
             for values in self.sweep.runs:
                 if (name := self.sweep.run_name(values)) not in known:
                     self._queue(name, values)
+
+    def _create_study(self, n_tries: int = 3) -> optuna.Study:
+        """The study, new or not. Two machines that start at the same moment may be in each other's way once."""
+        try:
+            return optuna.create_study(
+                study_name=self.sweep.name, storage=self._storage(), direction="minimize", load_if_exists=True
+            )
+        except (sqlalchemy.exc.DBAPIError, optuna.exceptions.StorageInternalError) as error:
+            text = str(error) + str(error.__cause__)
+            if n_tries == 1 or not ("already exists" in text or "UNIQUE" in text.upper()):
+                raise
+            time.sleep(1)
+            return self._create_study(n_tries - 1)
 
     def join(self) -> None:
         """Attach to the study of another worker."""
@@ -138,7 +158,7 @@ class OptunaSweep:
             if self.interrupted:
                 self._queue(*self.interrupted)
             raise
-        except optuna.exceptions.UpdateFinishedTrialError:
+        except ValueError:  # what the run itself raises is caught; Optuna refuses to end a trial that has ended
             log.warning("a run was given to another worker: nothing was heard of this one for %d s", self.patience)
         write_summary(self.sweep.folder, self.results())
 
@@ -148,6 +168,8 @@ class OptunaSweep:
         if name is None or self._is_taken(name, trial.number):
             raise optuna.TrialPruned  # another worker was faster: at the last queued run, or at queueing it
         try:
+            while RunFolder(self.sweep.folder / name).is_in_use():  # its worker was silent, but is alive
+                time.sleep(1)
             result = self.sweep.train(name, values)
         except KeyboardInterrupt:
             self.interrupted = (name, values)
@@ -158,7 +180,9 @@ class OptunaSweep:
             raise
         trial.set_user_attr("numbers", result.numbers)
         trial.set_user_attr("curves", result.curves)
-        return result.numbers["test_metric/loss"]
+        return float(
+            np.nan_to_num(result.numbers["test_metric/loss"])
+        )  # Optuna takes what is not a number for a failure
 
     def _is_taken(self, name: str, number: int) -> bool:
         """Whether an earlier trial is about the same run, and was neither given up nor has failed."""
@@ -205,7 +229,7 @@ def _connect_args(url: str) -> dict[str, Any]:
 
 def _shown(url: str) -> str:
     """The address of a data base without its password."""
-    return sqlalchemy.make_url(url).render_as_string(hide_password=True)
+    return sqlalchemy.make_url(url).set(query={}).render_as_string(hide_password=True)
 
 
 @contextlib.contextmanager
@@ -218,6 +242,10 @@ def _using(url: str) -> Iterator[None]:
     except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError):
         raise UserError(
             "--storage: not the address of a data base; write sqlite:///FILE or postgresql://USER@HOST/DATABASE"
+        ) from None
+    except UnboundLocalError:  # how Optuna's own loop ends when the data base stops answering
+        raise UserError(
+            f"--storage {_shown(url)}: stopped answering; nothing is lost, the same command goes on"
         ) from None
     except ImportError:
         raise UserError(
@@ -243,21 +271,26 @@ class WandbSweep:
     def __init__(self, sweep: Sweep, sweep_id: str | None):
         self.sweep = sweep
         self.sweep_id = sweep_id
+        self.is_interrupted = False
         self.record = sweep.folder / self.RECORD
         settings = wandb_settings()
         self.place = {"entity": settings.get("team_name"), "project": settings.get("project_name") or "mfcvae"}
         if sweep.config.wandb_mode == "disabled":
             raise UserError("--wandb_mode disabled: wandb cannot share out runs without it; use --backend optuna")
-        log_in(sweep.config, settings)
 
     @property
     def worker_flags(self) -> list[str]:
         return ["--sweep_name", self.sweep.name]
 
+    @property
+    def worker_environment(self) -> dict[str, str]:
+        return {}
+
     def start(self) -> None:
         """Create the sweep on the server, or go on with the one that this folder knows; failed runs get another try."""
         import wandb
 
+        log_in(self.sweep.config, wandb_settings())
         make_folder(self.sweep.folder)
         content = {
             "parameters": self.sweep.parameters,
@@ -300,6 +333,7 @@ class WandbSweep:
         """Finish the runs of this folder that were cut off, then train what the server hands out until it has no more."""
         import wandb
 
+        log_in(self.sweep.config, wandb_settings())
         for result in self.results():
             if result.state == "interrupted":
                 self._train(result.values)
@@ -311,13 +345,19 @@ class WandbSweep:
                 f"--sweep_id {self.sweep_id}: wandb's server does not hand out its runs ({describe_error(error)}); check the "
                 "id, and team_name and project_name in configs/wandb.yml"
             ) from error
+        if self.is_interrupted:
+            raise KeyboardInterrupt
 
     def _run_of_agent(self) -> None:
         """What the agent calls for each run. It must not raise: after three failures the agent would give up the sweep."""
         import wandb
 
         mode = resolve_wandb_mode(self.sweep.config, wandb_settings())
-        run = wandb.init(mode=mode, dir=self.sweep.folder, settings=wandb.Settings(silent=True, console="off"))
+        try:
+            run = wandb.init(mode=mode, dir=self.sweep.folder, settings=wandb.Settings(silent=True, console="off"))
+        except Exception as error:  # refused, or out of reach: wandb raises errors of many kinds
+            _report_failure("wandb.init", error)
+            return
         self._train({key: value for key, value in dict(run.config).items() if not key.startswith("_")})
 
     def _train(self, values: Mapping[str, Any]) -> None:
@@ -325,14 +365,15 @@ class WandbSweep:
         import wandb
 
         name = self.sweep.run_name(values)
-        if RunFolder(self.sweep.folder / name).is_in_use():
-            return
         self._note(RunResult(name, dict(values), "running"))
         try:
             result = self.sweep.train(name, values)
+        except InUse:  # another worker goes on with it, and will say how it ended
+            return
         except Exception as error:
             if type(error) is Exception:  # how the agent stops a run at Ctrl-C; the next start goes on with it
-                raise
+                self.is_interrupted = True
+                return
             _report_failure(name, error)
             result = RunResult(name, dict(values), "failed", error=describe_error(error))
             wandb.finish(exit_code=1)
@@ -359,7 +400,7 @@ class WandbSweep:
             elif result.state == "running" and not RunFolder(path.parent).is_in_use():
                 result = result._replace(state="interrupted")
             known[result.name] = result
-        for values in self.sweep.runs if self.sweep.parameters and self.sweep.method == "grid" else []:
+        for values in self.sweep.runs if self.sweep.method == "grid" else []:
             name = self.sweep.run_name(values)
             known.setdefault(name, RunResult(name, values, "waiting"))
         return sorted(known.values(), key=_natural_order)

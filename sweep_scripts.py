@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from flags import FlagParser, positive_int
-from sweep_backends import OptunaSweep, WandbSweep
+from sweep_backends import STORAGE_VARIABLE, OptunaSweep, WandbSweep
 from sweep_summary import report_sweep, write_summary
 from sweeps import Sweep, define_sweep, seeds_from_words
 from tracking import has_wandb_key, wandb_settings
@@ -43,24 +43,37 @@ def main_of_sweep(description: str, argv: Sequence[str] | None, is_new: bool) ->
         if _backend_kind(arguments, sweep) == "wandb":
             sweep = dataclasses.replace(sweep, chosen_name=arguments.sweep_name)
     if sweep.config.dry_run:
+        if not is_new:
+            raise UserError("--dry_run: only start_sweep.py knows the runs before it asks for them")
         print("\n".join([f"{sweep.folder}: {len(sweep.runs)} runs", *map(sweep.run_name, sweep.runs)]))
         return 0
     backend = _open_backend(arguments, sweep)
-    is_report_only = is_new and arguments.summarise
-    (backend.join if is_report_only or not is_new else backend.start)()
-    if not is_report_only:
-        print(
-            f"sweep {backend.sweep_id} ({backend.name}) in {sweep.folder}; others join it by --sweep_id {backend.sweep_id}"
-        )
-        try:
-            with sigterm_as_interrupt():
-                _run_workers(backend, arguments.workers) if arguments.workers > 1 else backend.work()
-        except KeyboardInterrupt:
-            print("\ninterrupted; the same command goes on")
-            return INTERRUPTED
-    results = backend.results()
-    write_summary(sweep.folder, results)
-    print(f"\n{report_sweep(results)}\nsummary: {sweep.folder / 'summary.csv'}")
+    if is_new and arguments.summarise:
+        if not sweep.folder.exists():
+            raise UserError(f"--summarise: there is no sweep in {sweep.folder}")
+        backend.join()
+        return _report(backend)
+    sweep.check_machine()
+    backend.start() if is_new else backend.join()
+    print(
+        f"sweep {backend.sweep_id} ({backend.name}) in {sweep.folder}; others join it by --sweep_id {backend.sweep_id}"
+    )
+    try:
+        with sigterm_as_interrupt():
+            _run_workers(backend, arguments.workers) if arguments.workers > 1 else backend.work()
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on")
+        return INTERRUPTED
+    return _report(backend)
+
+
+def _report(backend: Backend) -> int:
+    """Write and print the summary; the exit status."""
+    folder, results = backend.sweep.folder, backend.results()
+    write_summary(folder, results)
+    print(f"\n{report_sweep(results)}")
+    if (folder / "summary.csv").exists():
+        print(f"summary: {folder / 'summary.csv'}")
     return 0 if all(result.state == "finished" for result in results) else 1
 
 
@@ -85,7 +98,10 @@ def _sweep_parser(description: str, is_new: bool) -> FlagParser:
         help="who shares out the runs; auto: wandb where a key is found, else Optuna [auto]",
     )  # fmt: skip
     parser.add_argument(
-        "--storage", metavar="URL", help="Optuna's data base [sqlite:///<folder of the sweep>/sweep.db]"
+        "--storage",
+        metavar="URL",
+        default=os.environ.get(STORAGE_VARIABLE),
+        help=f"Optuna's data base [{STORAGE_VARIABLE}, else sqlite:///<folder of the sweep>/sweep.db]",
     )
     parser.add_argument(
         "--workers", type=positive_int, default=1, help="processes; they share this machine's cores [1]"
@@ -130,16 +146,30 @@ def _run_workers(backend: Backend, n_workers: int) -> None:
         for worker in range(n_workers):
             with (folder / f"worker_{worker}.log").open("a") as output:
                 processes.append(
-                    subprocess.Popen(command, stdout=output, stderr=output, env=_environment(worker, n_workers))
+                    subprocess.Popen(
+                        command,
+                        stdout=output,
+                        stderr=output,
+                        env=_environment(worker, n_workers) | backend.worker_environment,
+                    )
                 )
         print(f"{n_workers} workers write to {folder / 'worker_*.log'}", flush=True)
         reported = {result.name for result in backend.results() if result.state == "finished"}
         while any(process.poll() is None for process in processes):
             time.sleep(POLL_SECONDS)
-            for result in backend.results():
+            try:
+                results = backend.results()
+            except UserError as error:  # the workers may do better
+                print(error, file=sys.stderr, flush=True)
+                continue
+            for result in results:
                 if result.state in ("finished", "failed") and result.name not in reported:
                     reported.add(result.name)
                     print(f"{result.state}: {result.name} {result.error}", flush=True)
+    for worker, process in enumerate(processes):
+        if process.returncode not in (0, 1):  # 1: a run failed, which the summary says
+            lines = (folder / f"worker_{worker}.log").read_text().splitlines()
+            print(f"worker {worker} ended with status {process.returncode}: {lines[-1] if lines else ''}")
 
 
 @contextmanager
@@ -159,7 +189,8 @@ def _environment(worker: int, n_workers: int) -> dict[str, str]:
     """Threads for a worker's share of the cores, and its GPU where the machine has several."""
     environment = dict(os.environ)
     environment.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // n_workers)))
-    n_gpus = torch.cuda.device_count()
-    if n_gpus > 1:
-        environment.setdefault("CUDA_VISIBLE_DEVICES", str(worker % n_gpus))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
+    if len(gpus) > 1:
+        environment["CUDA_VISIBLE_DEVICES"] = gpus[worker % len(gpus)]
     return environment

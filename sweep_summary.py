@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from plotting import save_figure, seed_stability
-from sweeps import RunResult, best_facet
+from sweeps import RunResult, best_facet, file_name
 from utils import make_folder, write_atomically
 
 SCORES = ("accuracy", "weighted_accuracy", "hungarian_accuracy", "nmi", "ari")
@@ -105,12 +105,15 @@ def write_summary(folder: Path, results: Sequence[RunResult]) -> None:
             writer.writerows(rows)
 
     write_atomically(make_folder(folder) / "summary.csv", write)
-    for group, members in _groups(results).items():
+    groups = _groups(results)
+    for group, members in groups.items():
+        if len(groups) > 1 and len(members) == 1:  # a grid or random sweep without seeds: a figure a run says little
+            continue
         for curve in sorted(set.intersection(*[set(member.curves) for member in members])):
             title = " ".join(word for word in (folder.name, group) if word)
             ylabel = "test loss" if curve == "loss" else f"test accuracy, {curve}"
             seeds = {_seed_of(member): np.array(member.curves[curve], dtype=float) for member in members}
-            name = re.sub(r"[^\w.-]+", "-", "_".join(word for word in ("stability", group, curve) if word))
+            name = file_name([word for word in ("stability", group, curve) if word])
             save_figure(seed_stability(seeds, title, ylabel), folder / f"{name}.png", ("png", "pdf"))
 
 

@@ -16,14 +16,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 import yaml
 
 import train
 from config import Config, load_config
+from datasets import load_dataset
 from tracking import RunFolder
-from utils import UserError
+from utils import UserError, resolve_device
 
 PAPER_SEEDS = list(range(10))
+OF_THE_SWEEP = ("config_args_path", "run_name", "results_dir", "overwrite", "dry_run")  # cannot differ between its runs
 DISTRIBUTIONS = ("uniform", "int_uniform", "log_uniform_values")
 SCORE_NAME = re.compile(r"test_metric/facet_(\d+)_label_(.+?)_(weighted_accuracy|hungarian_accuracy|accuracy|nmi|ari)")
 
@@ -66,13 +69,19 @@ class Sweep:
             raise UserError(
                 f"--overwrite: a sweep resumes; to start again, delete {self.folder} or choose --sweep_name"
             )
+        if self.chosen_name and not re.fullmatch(r"\w[\w.-]*", self.chosen_name):
+            raise UserError(f"--sweep_name {self.chosen_name!r}: must be letters, digits, '_', '.' and '-'")
+        for key in self.parameters:
+            if key in OF_THE_SWEEP:
+                raise UserError(
+                    f"sweep parameter {key!r}: belongs to the sweep as a whole, give --{key} as a flag or not at all"
+                )
         seen: dict[str, dict[str, Any]] = {}
         for values in self.runs:
-            load_config(self.argv, values)
-            name = self.run_name(values)
-            if name in seen:
-                raise UserError(f"the sweep has the run {name} twice: {seen[name]} and {values}")
-            seen[name] = values
+            settings = repr(load_config(self.argv, values))
+            if settings in seen:
+                raise UserError(f"the sweep has the same run twice: {seen[settings]} and {values}")
+            seen[settings] = values
 
     @cached_property
     def config(self) -> Config:
@@ -87,26 +96,34 @@ class Sweep:
     def folder(self) -> Path:
         return Path(self.config.results_dir) / self.name
 
+    def check_machine(self) -> None:
+        """Whether this machine has the device and the data, by the first run's settings: before it takes any run."""
+        config = load_config(self.argv, self.runs[0] if self.runs else None)
+        resolve_device(config.device)
+        load_dataset(config, torch.device("cpu"))
+
     @cached_property
     def runs(self) -> list[dict[str, Any]]:
-        """The chosen values of every run: all combinations, or run_cap draws that are the same each time."""
+        """The chosen values of every run: all combinations, or run_cap different draws that are the same each time."""
+        if not self.parameters:
+            return []
         if self.method == "grid":
             options = [_options(key, parameter) for key, parameter in self.parameters.items()]
             rows = [dict(zip(self.parameters, row, strict=True)) for row in itertools.product(*options)]
             return rows[: self.run_cap]
         rng = np.random.default_rng(0)
-        return [
-            {key: _draw(key, parameter, rng) for key, parameter in self.parameters.items()}
-            for _ in range(self.run_cap or 0)
-        ]
+        rows = []
+        for _ in range(100 * self.run_cap):
+            row = {key: _draw(key, parameter, rng) for key, parameter in self.parameters.items()}
+            rows += [row] if row not in rows else []
+            if len(rows) == self.run_cap:
+                return rows
+        raise UserError(f"run_cap {self.run_cap}: the parameters allow about {len(rows)} different runs only")
 
     def run_name(self, values: Mapping[str, Any]) -> str:
         """<configuration>_<setting>_<value>_..._seed<seed>: a name for a folder."""
         words = [self.config.origin] + [f"{key}_{value}" for key, value in values.items() if key != "seed"]
-        text = re.sub(r"[^\w.-]+", "-", "_".join(words))
-        if len(text) > 120:
-            text = f"{text[:110]}_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-        return f"{text}_seed{values.get('seed', self.config.seed)}"
+        return f"{file_name(words)}_seed{values.get('seed', self.config.seed)}"
 
     def train(self, name: str, values: Mapping[str, Any]) -> RunResult:
         """Train the run of that name, or go on with it, in this process.
@@ -119,6 +136,12 @@ class Sweep:
         if train.main(argv, values) == train.INTERRUPTED:
             raise KeyboardInterrupt
         return read_result(self.folder / name, values)
+
+
+def file_name(words: Sequence[str]) -> str:
+    """Words as part of a file's name, of 120 characters at most."""
+    text = re.sub(r"[^\w.-]+", "-", "_".join(words))
+    return text if len(text) <= 120 else f"{text[:110]}_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def read_result(folder: Path, values: Mapping[str, Any]) -> RunResult:
@@ -165,7 +188,7 @@ def define_sweep(argv: Sequence[str], seeds: Sequence[int] | None, sweep_config:
     if seeds is not None or not sweep_config:
         parameters["seed"] = {"values": list(PAPER_SEEDS if seeds is None else seeds)}
     sweep = Sweep(tuple(argv), content.get("method", "grid"), parameters, content.get("run_cap"), name)
-    if not parameters or not sweep.runs:
+    if not sweep.runs:
         raise UserError(f"{sweep_config or '--seeds'}: no runs; name at least one parameter with at least one value")
     return sweep
 
@@ -181,11 +204,13 @@ def _read_sweep_config(path: str) -> dict[str, Any]:
     method, run_cap = content.get("method", "grid"), content.get("run_cap")
     if method not in ("grid", "random"):
         raise UserError(f"sweep_config = {path!r}: method {method!r} is not known; use grid or random")
-    if run_cap is not None and not (isinstance(run_cap, int) and run_cap >= 1):
+    if run_cap is not None and not (type(run_cap) is int and run_cap >= 1):
         raise UserError(f"sweep_config = {path!r}: run_cap {run_cap!r} must be a whole number of at least 1")
     if method == "random" and run_cap is None:
         raise UserError(f"sweep_config = {path!r}: method random needs run_cap, the number of runs")
     for key, parameter in content["parameters"].items():
+        if not isinstance(key, str):
+            raise UserError(f"sweep_config = {path!r}: parameter {key!r} must be the name of a setting")
         if not isinstance(parameter, dict):
             raise UserError(
                 f"sweep_config = {path!r}: parameter {key!r} must be 'value: ...', 'values: [...]' or 'min: ... max: ...'"
@@ -212,7 +237,7 @@ def _draw(key: str, parameter: Mapping[str, Any], rng: np.random.Generator) -> A
     low, high = parameter.get("min"), parameter.get("max")
     is_whole = isinstance(low, int) and isinstance(high, int)
     kind = parameter.get("distribution", "int_uniform" if is_whole else "uniform")
-    numbers = all(isinstance(bound, (int, float)) and not isinstance(bound, bool) for bound in (low, high))
+    numbers = all(type(bound) in (int, float) and abs(bound) < 2**62 for bound in (low, high))  # and not infinite
     if not numbers or low > high or kind not in DISTRIBUTIONS or (kind == "log_uniform_values" and low <= 0):
         raise UserError(
             f"sweep parameter {key!r}: {dict(parameter)} is not understood; use 'value', 'values', or min <= max with "

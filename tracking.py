@@ -40,6 +40,10 @@ ACCURACY = "test_metric/facet_acc_max"
 RUN_FILES = ("config.yml", "metrics.jsonl", "checkpoint.pt", "save_dict.pt", "figures", "wandb")
 
 
+class InUse(UserError):
+    """Another process trains this run."""
+
+
 class RunFolder:
     """The files of one run."""
 
@@ -96,7 +100,7 @@ class RunFolder:
         try:
             self._lock.acquire(timeout=2)  # another process's is_in_use holds it for a moment
         except Timeout:
-            raise UserError(
+            raise InUse(
                 f"{self.path} is in use: another process trains this run; wait for it, or choose another --run_name"
             ) from None
         except NotImplementedError:  # a file system without locks
