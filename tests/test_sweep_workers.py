@@ -101,6 +101,20 @@ def test_the_seed_of_a_killed_worker_is_finished_by_another_to_the_same_numbers(
     assert metrics_of(folder / "digits_seed0") == metrics_of(tmp_path / "alone")
 
 
+def test_a_worker_that_was_silent_for_a_while_keeps_its_run(tmp_path):
+    flags = [*LONG, "--results_dir", str(tmp_path), "--patience", "3"]
+    folder = tmp_path / "digits_sweep"
+    first = spawn("start_sweep.py", *flags, "--seeds", "0", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    wait_until(lambda: (folder / "digits_seed0" / "checkpoint.pt").exists(), first)
+    first.send_signal(signal.SIGSTOP)
+    second = spawn("attach_sweep.py", *flags, "--sweep_id", "digits_sweep", stdout=subprocess.DEVNULL)
+    wait_until(lambda: TrialState.FAIL in runs_by_state(f"sqlite:///{folder / 'sweep.db'}"), second)
+    first.send_signal(signal.SIGCONT)
+    _, complaints = first.communicate(timeout=120)
+    assert (first.returncode, second.wait(120)) == (0, 0) and "Traceback" not in complaints
+    assert len(metrics_of(folder / "digits_seed0")) == 40
+
+
 def test_an_interrupted_worker_gives_its_run_back_at_once(tmp_path):
     folder = tmp_path / "digits_sweep"
     flags = [*LONG, "--results_dir", str(tmp_path), "--seeds", "0"]

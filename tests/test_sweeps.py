@@ -106,6 +106,16 @@ def test_a_random_sweep_draws_the_same_runs_each_time(tmp_path):
         ("method: random\nrun_cap: 2\nparameters: {init_lr: {mu: 2}}", [], "is not understood"),
         ("method: random\nrun_cap: 2\nparameters: {seed: {values: []}}", [], "'values' is empty"),
         ("{", [], "cannot be read as YAML"),
+        ("parameters: {overwrite: {values: [true]}}", [], "belongs to the sweep as a whole"),
+        ("parameters: {run_name: {values: [a, b]}}", [], "belongs to the sweep as a whole"),
+        ("parameters: {seed: {values: [0, 0.0]}}", [], "the same run twice"),
+        ("parameters: {1: {values: [2]}}", [], "must be the name of a setting"),
+        ("method: random\nrun_cap: 2\nparameters: {init_lr: {min: 0, max: .inf}}", [], "is not understood"),
+        ("method: random\nrun_cap: 3\nparameters: {seed: {values: [0, 1]}}", [], "2 different runs only"),
+        (None, ["--sweep_name", "../x"], "--sweep_name '../x'"),
+        (None, ["--device", "cuda:7"], "use auto or cpu"),
+        (None, ["--dataset", "folder", "--data_dir", "no/such", "--image_size", "8"], "no/such"),
+        (None, ["--summarise"], "there is no sweep in"),
     ],
 )
 def test_bad_sweeps_are_refused_before_any_training(tmp_path, monkeypatch, sweep_yml, flags, message):
@@ -126,6 +136,7 @@ def test_bad_sweeps_are_refused_before_any_training(tmp_path, monkeypatch, sweep
         (["--sweep_id", "digits_sweeep", "--storage", "sqlite:///DIR/digits_sweep/sweep.db"], "mean 'digits_sweep'"),
         (["--sweep_id", "digits_sweep", "--init_lr", "0.01"], "other settings: init_lr"),
         (["--sweep_id", "digits_sweep", "--workers", "0"], "at least 1"),
+        (["--sweep_id", "digits_sweep", "--dry_run"], "only start_sweep.py knows the runs"),
     ],
 )
 def test_a_sweep_that_cannot_be_joined(tmp_path, monkeypatch, flags, message):
