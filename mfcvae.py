@@ -153,12 +153,18 @@ class MixturePrior(nn.Module):
 class MFCVAE(nn.Module):
     """Encoder, decoder, and one mixture prior per facet."""
 
-    def __init__(self, config: Config, spec: DatasetSpec):
-        """config: settings of the run. spec: the data set's image shape, likelihood and output activation."""
+    def __init__(self, config: Config, spec: DatasetSpec, compute_dtype: torch.dtype = torch.float32):
+        """A new model with random weights.
+
+        Args:
+            config: settings of the run.
+            spec: the data set's image shape, likelihood and output activation.
+            compute_dtype: what encoder and decoder compute in, float32 or bfloat16. Weights, prior and loss are always
+                float32.
+        """
         super().__init__()
         self.spec = spec
-        self.compute_dtype = torch.float32
-        """What encoder and decoder compute in, float32 or bfloat16. Weights, prior and loss are always float32."""
+        self.compute_dtype = compute_dtype
         self.is_conv = config.model_type == "conv_vlae"
         self.sigma_x = config.sigma_multiplier_p_x_z
         channels, height, width = spec.image_shape
@@ -201,8 +207,8 @@ class MFCVAE(nn.Module):
         """p(x | z). z: list of J tensors (B, D_j) -> distribution, batch (B,), event (C, H, W).
 
         torch's Bernoulli turns the probabilities into logits, bounded where they round to 0 or 1: the log-likelihood and
-        its gradient are the published ones and always finite. (Bernoulli(logits=pixels) would save 2 percent of a step,
-        but bright pixels' probabilities would no longer round to 1 as they do there.)
+        its gradient are the published ones and always finite. (With logits=pixels the probabilities of bright pixels would
+        no longer round to 1, as they do there.)
         """
         with self._autocast(z[0]):
             pixels = self.decoder(z, weights.alpha_dec)

@@ -50,8 +50,7 @@ class Training:
         self.config = config
         self.device = device
         self.precision = speed.resolve_precision(config, device)
-        self.model = MFCVAE(config, spec).to(device)
-        self.model.compute_dtype = speed.DTYPES[self.precision]
+        self.model = MFCVAE(config, spec, speed.DTYPES[self.precision]).to(device)
         if config.model_type == "conv_vlae":
             self.model.to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.Adam(
