@@ -68,6 +68,8 @@ class DatasetSpec:
     """sigmoid or None; a Bernoulli likelihood is always of the sigmoid."""
     n_train: int
     """Number of training images; 0 where it depends on the settings."""
+    n_test: int = 0
+    """Number of test images, likewise."""
     label_names: tuple[str, ...] = ("digit",)
     """Empty where there are no labels."""
     class_names: tuple[tuple[str, ...], ...] = (DIGITS,)
@@ -82,19 +84,20 @@ class DatasetSpec:
 
 
 DATASETS = {
-    "fast_mnist": DatasetSpec("fast_mnist", (1, 28, 28), "bernoulli", "sigmoid", 60_000),
+    "fast_mnist": DatasetSpec("fast_mnist", (1, 28, 28), "bernoulli", "sigmoid", 60_000, 10_000),
     "fast_fashion_mnist": DatasetSpec(
         "fast_fashion_mnist",
         (1, 28, 28),
         "bernoulli",
         "sigmoid",
         60_000,
+        10_000,
         ("garment",),
         (tuple(torchvision.datasets.FashionMNIST.classes),),
     ),
-    "fast_svhn": DatasetSpec("fast_svhn", (3, 32, 32), "normal", "sigmoid", 73_257, has_even_classes=False),
+    "fast_svhn": DatasetSpec("fast_svhn", (3, 32, 32), "normal", "sigmoid", 73_257, 26_032, has_even_classes=False),
     "fast_3dshapes": DatasetSpec("fast_3dshapes", (3, 32, 32), "normal", None, 0, has_even_classes=False),
-    "digits": DatasetSpec("digits", (1, 8, 8), "normal", "sigmoid", 1_437),
+    "digits": DatasetSpec("digits", (1, 8, 8), "normal", "sigmoid", 1_437, 360),
 }
 
 
@@ -131,10 +134,12 @@ def dataset_spec(config: Config) -> DatasetSpec:
     if config.dataset != "fast_3dshapes":
         return spec
     sizes = [len(allowed_indices(config, factor)) for factor in FACTOR_SIZES]
-    labels = tuple(config.factors_label_list)
+    n_images, labels = int(np.prod(sizes)), tuple(config.factors_label_list)
+    n_train = round(n_images * config.threedshapes_train_frac)
     return dataclasses.replace(
         spec,
-        n_train=round(int(np.prod(sizes)) * config.threedshapes_train_frac),
+        n_train=n_train,
+        n_test=n_images - n_train,
         label_names=labels,
         class_names=tuple(tuple(map(str, range(FACTOR_SIZES[factor]))) for factor in labels),
     )
@@ -431,6 +436,7 @@ def _load_own(config: Config) -> Dataset:
         likelihood="normal",
         output_activation="sigmoid",
         n_train=n_train,
+        n_test=len(images) - n_train,
         label_names=tuple(classes),
         class_names=tuple(tuple(map(str, values.tolist())) for values, _ in classes.values()),
         has_even_classes=False,

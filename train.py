@@ -57,7 +57,6 @@ class Training:
             self.model.parameters(), lr=config.init_lr, fused=True, capturable=device.type == "cuda"
         )
         self.order = torch.Generator().manual_seed(config.seed)
-        self.data_facts = dataclasses.asdict(spec) | {"name": None}  # own images may be moved, and are named after that
         n_steps = config.n_epochs * n_batches_per_epoch(config, spec.n_train)
         self.is_compiled = speed.should_compile(config, device, self.precision, n_steps)
         self.is_recorded = speed.should_record(config, device)
@@ -74,6 +73,11 @@ class Training:
     def loss_terms(self, x: torch.Tensor, weights: Coefficients) -> ElboTerms:
         """The ELBO of images x (B, C, H, W), z drawn."""
         return self.model(x, weights).terms
+
+    @property
+    def data_facts(self) -> dict[str, Any]:
+        """What tells other images from these; not the name, as own images may be moved."""
+        return dataclasses.asdict(self.model.spec) | {"name": None}
 
     @property
     def how(self) -> str:
@@ -285,7 +289,7 @@ def describe_plan(config: Config, spec: DatasetSpec, model: MFCVAE) -> str:
     n_batches = n_batches_per_epoch(config, spec.n_train)
     lines = [
         f"run       {Path(config.results_dir) / config.name}",
-        f"data      {spec.name}, {spec.n_train:,} training images {spec.image_shape}, "
+        f"data      {spec.name}, {spec.n_train:,} training and {spec.n_test:,} test images {spec.image_shape}, "
         f"labels {', '.join(spec.label_names) or 'none'}",
         f"model     {sum(parts.values()):,} parameters: {size}",
         f"plan      {config.n_epochs} epochs of {n_batches} batches; epoch 0 evaluates only",

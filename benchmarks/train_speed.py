@@ -31,9 +31,8 @@ from config import Config, load_config  # noqa: E402
 from datasets import Dataset, DatasetSpec, Split, dataset_spec  # noqa: E402
 from flags import FlagParser, positive_int  # noqa: E402
 from inference import full_weights, predict  # noqa: E402
-from utils import UserError, resolve_device, run  # noqa: E402
+from utils import resolve_device, run  # noqa: E402
 
-N_TEST = {"fast_mnist": 10_000, "fast_svhn": 26_032, "digits": 360}
 N_FIRST_STEPS = 5  # in which a step is compiled, or warmed up and recorded
 MATRIX_SIZE = {"cpu": 2048, "cuda": 8192}
 MIB = 2**20
@@ -65,13 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def random_dataset(config: Config, device: torch.device, arguments: argparse.Namespace) -> Dataset:
     """Random images and labels on the device, as many as the configured data set has or as the flags say."""
     spec = dataset_spec(config)
-    n_train = arguments.n_train or spec.n_train
-    n_test = arguments.n_test or N_TEST.get(config.dataset)
-    if config.dataset == "fast_3dshapes":
-        n_test = n_test or round(spec.n_train / config.threedshapes_train_frac) - spec.n_train
-    if not n_train or not n_test:
-        raise UserError(f"dataset = {config.dataset}: its size is not known here; give --n_train and --n_test")
-    spec = dataclasses.replace(spec, n_train=n_train)
+    n_train, n_test = arguments.n_train or spec.n_train, arguments.n_test or spec.n_test
+    spec = dataclasses.replace(spec, n_train=n_train, n_test=n_test)
     generator = torch.Generator().manual_seed(config.seed)
 
     def split(n: int) -> Split:

@@ -45,17 +45,17 @@ def random_states() -> tuple:
 @pytest.mark.parametrize(
     ("dataset", "facts"),
     [
-        ("fast_mnist", ((1, 28, 28), "bernoulli", "sigmoid", 60_000, ("digit",), (10,), True)),
-        ("fast_fashion_mnist", ((1, 28, 28), "bernoulli", "sigmoid", 60_000, ("garment",), (10,), True)),
-        ("fast_svhn", ((3, 32, 32), "normal", "sigmoid", 73_257, ("digit",), (10,), False)),
-        ("fast_3dshapes", ((3, 32, 32), "normal", None, 3_840, ("shape", "wall_hue"), (4, 10), False)),
-        ("digits", ((1, 8, 8), "normal", "sigmoid", 1_437, ("digit",), (10,), True)),
+        ("fast_mnist", ((1, 28, 28), "bernoulli", "sigmoid", 60_000, 10_000, ("digit",), (10,), True)),
+        ("fast_fashion_mnist", ((1, 28, 28), "bernoulli", "sigmoid", 60_000, 10_000, ("garment",), (10,), True)),
+        ("fast_svhn", ((3, 32, 32), "normal", "sigmoid", 73_257, 26_032, ("digit",), (10,), False)),
+        ("fast_3dshapes", ((3, 32, 32), "normal", None, 3_840, 960, ("shape", "wall_hue"), (4, 10), False)),
+        ("digits", ((1, 8, 8), "normal", "sigmoid", 1_437, 360, ("digit",), (10,), True)),
     ],
 )
 def test_facts(dataset, facts):
     spec = dataset_spec(build_config({"dataset": dataset}))
-    found = (spec.image_shape, spec.likelihood, spec.output_activation, spec.n_train, spec.label_names, spec.n_classes)
-    assert (*found, spec.has_even_classes) == facts
+    found = (spec.image_shape, spec.likelihood, spec.output_activation, spec.n_train, spec.n_test)
+    assert (*found, spec.label_names, spec.n_classes, spec.has_even_classes) == facts
     assert spec.name == dataset
 
 

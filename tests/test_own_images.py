@@ -188,7 +188,7 @@ def test_runs(name, tmp_path, monkeypatch, capsys):
     argv = [*settings(J, model_type), "--dataset", dataset, "--data_dir", str(data), "--image_size", "8"]
     argv += ["--results_dir", str(tmp_path / "results")]
     assert train.main([*argv, "--dry_run"]) == 0
-    assert f"24 training images ({channels}, 8, 8)" in capsys.readouterr().out
+    assert f"24 training and 6 test images ({channels}, 8, 8)" in capsys.readouterr().out
     assert train.main(argv) == 0
     report = capsys.readouterr().out
     assert train.main(argv) == 0  # finished: the same table again
