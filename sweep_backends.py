@@ -180,9 +180,8 @@ class OptunaSweep:
             raise
         trial.set_user_attr("numbers", result.numbers)
         trial.set_user_attr("curves", result.curves)
-        return float(
-            np.nan_to_num(result.numbers["test_metric/loss"])
-        )  # Optuna takes what is not a number for a failure
+        # Optuna takes what is not a number for a failure.
+        return float(np.nan_to_num(result.numbers["test_metric/loss"]))
 
     def _is_taken(self, name: str, number: int) -> bool:
         """Whether an earlier trial is about the same run, and was neither given up nor has failed."""

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from metrics import ClusterScores
 from plotting import save_figure, seed_stability
 from sweeps import RunResult, best_facet, file_name
 from utils import make_folder, write_atomically
 
-SCORES = ("accuracy", "weighted_accuracy", "hungarian_accuracy", "nmi", "ari")
 FACET_NMI = re.compile(r"test_metric/(facet_nmi_\d+_\d+)")
 
 
@@ -48,7 +48,7 @@ def summarise_results(results: Sequence[RunResult]) -> list[Row]:
         numbers = [member.numbers for member in members]
         for label in _labels(members):
             scores = [best_facet(row, label) for row in numbers]
-            rows += [_row(group, label, score, [found[score] for found in scores]) for score in SCORES]
+            rows += [_row(group, label, score, [found[score] for found in scores]) for score in ClusterScores._fields]
         rows.append(_row(group, "", "loss", [row["test_metric/loss"] for row in numbers]))
         for key in [key for key in numbers[0] if FACET_NMI.fullmatch(key)]:
             rows.append(_row(group, "", FACET_NMI.fullmatch(key)[1], [row[key] for row in numbers if key in row]))

@@ -22,13 +22,14 @@ import yaml
 import train
 from config import Config, load_config
 from datasets import load_dataset
+from metrics import ClusterScores
 from tracking import RunFolder
 from utils import UserError, resolve_device
 
 PAPER_SEEDS = list(range(10))
 OF_THE_SWEEP = ("config_args_path", "run_name", "results_dir", "overwrite", "dry_run")  # cannot differ between its runs
 DISTRIBUTIONS = ("uniform", "int_uniform", "log_uniform_values")
-SCORE_NAME = re.compile(r"test_metric/facet_(\d+)_label_(.+?)_(weighted_accuracy|hungarian_accuracy|accuracy|nmi|ari)")
+SCORE_NAME = re.compile(rf"test_metric/facet_(\d+)_label_(.+?)_({'|'.join(ClusterScores._fields)})")
 
 
 class RunResult(NamedTuple):
@@ -38,7 +39,7 @@ class RunResult(NamedTuple):
     values: dict[str, Any]
     """The settings that the sweep chose for this run."""
     state: str
-    """waiting, running, failed or finished."""
+    """waiting, running, failed or finished; with wandb also interrupted."""
     numbers: dict[str, float] = {}
     """The metrics of the last epoch; empty unless finished."""
     curves: dict[str, list[list[float]]] = {}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -22,6 +24,21 @@ CASES = [
     "fc_shared_j2_static", "fc_per_facet_j2_glorot", "fc_vlae_j2_diag", "fc_vlae_j3_full", "conv_vlae_j2_full",
     "conv_vlae_j3_full",
 ]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _no_account(monkeypatch, tmp_path):
+    """No key of the machine's user reaches a test."""
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no_netrc"))
+
+
+def offline_records(run: Path, kind: str) -> list[dict]:
+    """The records of one kind (history, exit, ...) of an offline wandb run, read back by wandb's own reader."""
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(run)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    records = [json.loads(line) for line in shown.splitlines()]
+    return [record[kind] for record in records if record["type"] == kind]
 
 
 def ladder_settings(encoder: list[list], decoder: list[list], J: int) -> dict[str, list[int]]:

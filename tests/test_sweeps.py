@@ -22,13 +22,6 @@ from utils import UserError
 FLAGS = [*SMALL, *NO_FIGURES]
 
 
-@pytest.fixture(autouse=True)
-def _no_account(monkeypatch, tmp_path):
-    """No key of the machine's user reaches a test."""
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "no_netrc"))
-
-
 # --- the runs
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import wandb
 import yaml
+from conftest import offline_records
 from test_train import NO_FIGURES, SMALL
 from wandb_stub import serving
 
@@ -34,20 +32,10 @@ FIGURES = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _no_account(monkeypatch, tmp_path):
-    """No key of the machine's user reaches a test."""
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "no_netrc"))
-
-
 def history(folder: Path) -> list[dict]:
-    """The history rows of an offline run, read back by wandb's own reader."""
+    """The history rows of the offline run in a folder."""
     (run,) = folder.glob("wandb/offline-run-*")
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(run)]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
-    records = [json.loads(line) for line in shown.splitlines()]
-    return [record["history"] for record in records if record["type"] == "history"]
+    return offline_records(run, "history")
 
 
 def test_an_offline_run_holds_every_published_name(tmp_path):
