@@ -17,8 +17,9 @@ from pathlib import Path
 import torch
 
 from flags import FlagParser, positive_int
-from sweep_backends import STORAGE_VARIABLE, OptunaSweep, WandbSweep
+from sweep_optuna import STORAGE_VARIABLE, OptunaSweep
 from sweep_summary import report_sweep, write_summary
+from sweep_wandb import WandbSweep
 from sweeps import Sweep, define_sweep, seeds_from_words
 from tracking import has_wandb_key, wandb_settings
 from train import INTERRUPTED, sigterm_as_interrupt

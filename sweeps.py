@@ -1,7 +1,7 @@
 """What a sweep is: runs of train.py that differ in the seed or in other settings, and the result of each.
 
 A sweep owns `results/<sweep name>/`: a run's folder for each run, summary.csv and the stability figures. Which worker takes
-which run is the business of a backend (sweep_backends.py).
+which run is the business of sweep_optuna.py or sweep_wandb.py.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
+import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -272,3 +274,15 @@ def describe_error(error: BaseException) -> str:
     """One line about what went wrong."""
     text = " ".join(str(error).split())[:500]
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
+
+
+def natural_order(result: RunResult) -> list[Any]:
+    """seed10 after seed9."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", result.name)]
+
+
+def report_failure(name: str, error: Exception) -> None:
+    """Say on the console what went wrong; a defect with its traceback."""
+    if not isinstance(error, UserError):
+        traceback.print_exception(error)
+    print(f"error: {name}: {describe_error(error)}", file=sys.stderr, flush=True)

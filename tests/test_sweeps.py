@@ -285,3 +285,22 @@ def test_nothing_is_written_before_a_run_has_finished(tmp_path):
 
 def test_the_best_facet_is_chosen_by_accuracy():
     assert best_facet(scores(0, "a", 0.3) | scores(1, "a", 0.4, nmi=0.7) | scores(0, "b", 0.9), "a")["nmi"] == 0.7
+
+
+# --- workers
+
+
+@pytest.mark.parametrize(
+    ("visible", "n_gpus", "wanted"),
+    [(None, 0, [None] * 3), (None, 1, [None] * 3), (None, 2, ["0", "1", "0"]), ("4,7", 8, ["4", "7", "4"])],
+)
+def test_workers_share_cores_and_gpus(monkeypatch, visible, n_gpus, wanted):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(sweep_scripts.torch.cuda, "device_count", lambda: n_gpus)
+    monkeypatch.setattr(sweep_scripts.os, "sched_getaffinity", lambda _: set(range(8)))
+    environments = [sweep_scripts._environment(worker, 3) for worker in range(3)]
+    assert [environment["OMP_NUM_THREADS"] for environment in environments] == ["2"] * 3
+    assert [environment.get("CUDA_VISIBLE_DEVICES") for environment in environments] == wanted
