@@ -21,7 +21,8 @@ from utils import preserved_random_state
 log = logging.getLogger(__name__)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-# Compiling takes half a minute and saves 30 ms of the 85 ms of a published MNIST step: a tenth of the run earns it back.
+# Compiling takes up to half a minute and saves some 30 ms of a published MNIST step in bf16 (benchmarks/README.md): a tenth
+# of the run earns it back.
 MIN_STEPS_TO_COMPILE = 10_000
 
 LossTerms = Callable[[Tensor, Coefficients], ElboTerms]
