@@ -264,8 +264,11 @@ def data_init(model: MFCVAE, x: Tensor, weights: Coefficients, target_std: float
     """Data-dependent initialisation on one batch x (B, C, H, W).
 
     Kaiming-normal weights and zero biases; then, in the order of the forward pass, every linear and convolutional
-    layer is rescaled so that each channel of its output has mean 0 and standard deviation `target_std`.
+    layer is rescaled so that each channel of its output has mean 0 and standard deviation `target_std`. BatchNorm's
+    running statistics become those of the batch: from their usual start, in evaluation mode, every layer would shrink
+    the encodings tenfold, and the mixtures fitted to them would start with all their means in one point.
     """
+    norms = [m for m in model.modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
     layers = [m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))]
 
     def rescale(layer: nn.Module, _: tuple[Tensor, ...], out: Tensor) -> Tensor:
@@ -282,11 +285,16 @@ def data_init(model: MFCVAE, x: Tensor, weights: Coefficients, target_std: float
         _set_weight(layer, nn.init.kaiming_normal_(torch.empty_like(layer.weight)))
         nn.init.zeros_(layer.bias)
     hooks = [layer.register_forward_hook(rescale) for layer in layers]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
     try:
         model(x, weights)
     finally:
         for hook in hooks:
             hook.remove()
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 def _set_weight(layer: nn.Module, weight: Tensor) -> None:

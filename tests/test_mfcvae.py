@@ -148,12 +148,19 @@ def test_temperature_scales_the_standard_deviation(cov_type):
         torch.testing.assert_close(spread, torch.full((3,), 0.5 * temperature), rtol=0.03, atol=1e-6)
 
 
-def test_data_init_gives_every_layer_the_target_mean_and_standard_deviation():
+@pytest.fixture
+def data_initialised() -> tuple[MFCVAE, torch.Tensor]:
+    """A small convolutional ladder, and the batch that it was initialised with."""
     settings = {"model_type": "conv_vlae", "z_j_dim_list": [4, 3], "activation": "elu", "do_fc_batch_norm": True}
-    config = build_config(settings)
-    model = MFCVAE(config, DatasetSpec("any", (3, 16, 16), "normal", None, 0))
-    x, weights = torch.rand(32, 3, 16, 16), full_weights(2)
-    data_init(model, x, weights)
+    model = MFCVAE(build_config(settings), DatasetSpec("any", (3, 16, 16), "normal", None, 0))
+    x = torch.rand(32, 3, 16, 16)
+    data_init(model, x, full_weights(2))
+    return model, x
+
+
+def test_data_init_gives_every_layer_the_target_mean_and_standard_deviation(data_initialised):
+    model, x = data_initialised
+    weights = full_weights(2)
     layers = {n: m for n, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))}
     outputs: dict[str, torch.Tensor] = {}
     for name, layer in layers.items():
@@ -167,3 +174,10 @@ def test_data_init_gives_every_layer_the_target_mean_and_standard_deviation():
         torch.testing.assert_close(channels.std(1), torch.full((len(channels),), 0.1), rtol=0.02, atol=1e-3)
     for name in layers.keys() - set(encoder):
         assert 0.03 < outputs[name].std() < 0.3, name
+
+
+def test_after_data_init_encodings_are_as_spread_in_evaluation_as_in_training(data_initialised):
+    model, x = data_initialised
+    for q_z_x in model.eval().encode(x, full_weights(2)):
+        torch.testing.assert_close(q_z_x.mean.std(0), torch.full(q_z_x.mean.shape[1:], 0.1), rtol=0.05, atol=0)
+    assert all(m.momentum == 0.1 for m in model.modules() if isinstance(m, nn.BatchNorm2d))
