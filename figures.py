@@ -43,10 +43,16 @@ def cluster_label(cluster: RankedCluster, labels: Mapping[str, np.ndarray]) -> s
 
 
 def top_examples(
-    predictions: Predictions, j: int, split: Split, labels: Mapping[str, np.ndarray], n: int, title: str
+    predictions: Predictions,
+    j: int,
+    split: Split,
+    labels: Mapping[str, np.ndarray],
+    n: int,
+    title: str,
+    n_clusters: int | None = None,
 ) -> Figure:
-    """A row per cluster of facet j, by mean confidence: its n most confident inputs."""
-    ranked = rank_clusters(predictions, j)
+    """A row per cluster of facet j (the first n_clusters or all), by mean confidence: its n most confident inputs."""
+    ranked = rank_clusters(predictions, j)[:n_clusters]
     rows = [pixels(split, cluster.members[:n]) for cluster in ranked]
     return plotting.example_grid(rows, [cluster_label(cluster, labels) for cluster in ranked], title)
 

@@ -35,7 +35,8 @@ def column(rows: Sequence[dict], name: str, first_epoch: int) -> np.ndarray:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = FlagParser(__doc__)
-    parser.add_argument("--metrics", type=Path, required=True, help="metrics.jsonl of a run")
+    shipped = HERE / "graphics/mnist_seed3_metrics.jsonl"
+    parser.add_argument("--metrics", type=Path, default=shipped, help="metrics.jsonl of a run [the shipped model's]")
     parser.add_argument("--reference", type=Path, default=HERE / "tests/fixtures/mnist_seed3.csv", help="published run")
     parser.add_argument("--output", type=Path, default=HERE / "graphics/mnist_seed3_curves.png", help="figure to write")
     parser.add_argument("--first_epoch", type=int, default=5, help="leave out the steep start")

@@ -324,7 +324,8 @@ def write_file(output: Path, variation: Mapping[str, Sequence[int]], overwrite: 
     if output.exists() and not overwrite:
         present = present_rows(output)
         if not (wanted & ~present).any():
-            raise UserError(f"{output} already holds these images; --overwrite renders them again")
+            print(f"{output} already holds these images; --overwrite renders them again")
+            return int(present.sum())
         wanted |= present
     part = make_folder(output.parent) / f"{output.name}.part"
     try:
@@ -458,7 +459,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise UserError(f"{arguments.config_args_path} is for {config.dataset}; give one for fast_3dshapes")
         variation = config.factors_variation_dict
     n_images = write_file(arguments.output, variation, arguments.overwrite)
-    print(f"{arguments.output} holds {n_images:,} synthetic images of {N_IMAGES:,}")
+    print(f"{arguments.output} holds {n_images:,} of {N_IMAGES:,} images")
 
 
 if __name__ == "__main__":

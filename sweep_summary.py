@@ -1,4 +1,4 @@
-"""What a sweep found: mean and spread over seeds as a table, summary.csv and the stability figures."""
+"""What a sweep found: mean and spread over seeds as a table and summary.csv, curves.csv and the stability figures."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import csv
 import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from metrics import ClusterScores
 from plotting import save_figure, seed_stability
 from sweeps import RunResult, best_facet, file_name
-from utils import make_folder, write_atomically
+from utils import UserError, make_folder, write_atomically
 
 FACET_NMI = re.compile(r"test_metric/(facet_nmi_\d+_\d+)")
+
+Curves = dict[str, dict[str, np.ndarray]]
+"""Label ('loss' without labels) -> name of a run -> (n, 2) epoch and accuracy of its best facet."""
 
 
 class Row(NamedTuple):
@@ -93,30 +97,74 @@ def report_sweep(results: Sequence[RunResult]) -> str:
 
 
 def write_summary(folder: Path, results: Sequence[RunResult]) -> None:
-    """summary.csv and a stability figure per label in the sweep's folder; nothing before the first run has finished."""
+    """summary.csv, curves.csv and the stability figures in the sweep's folder; nothing before the first run has finished."""
     rows = summarise_results(results)
     if not rows:
         return
-
-    def write(path: Path) -> None:
-        with path.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(Row._fields)
-            writer.writerows(rows)
-
-    write_atomically(make_folder(folder) / "summary.csv", write)
-    groups = _groups(results)
-    for group, members in groups.items():
-        if len(groups) > 1 and len(members) == 1:  # a grid or random sweep without seeds: a figure a run says little
+    groups = {group: _curves(members) for group, members in _groups(results).items()}
+    make_folder(folder)
+    _write_csv(folder / "summary.csv", Row._fields, rows)
+    points = [
+        (group, label, run, int(epoch), value)
+        for group, curves in groups.items()
+        for label, runs in curves.items()
+        for run, curve in runs.items()
+        for epoch, value in curve.tolist()
+    ]
+    _write_csv(folder / "curves.csv", CURVE_COLUMNS, points)
+    for group, curves in groups.items():
+        n_runs = max(map(len, curves.values()), default=0)
+        if len(groups) > 1 and n_runs == 1:  # a grid or random sweep without seeds: a figure a run says little
             continue
-        for curve in sorted(set.intersection(*[set(member.curves) for member in members])):
+        for label, runs in curves.items():
             title = " ".join(word for word in (folder.name, group) if word)
-            ylabel = "test loss" if curve == "loss" else f"test accuracy, {curve}"
-            seeds = {_seed_of(member): np.array(member.curves[curve], dtype=float) for member in members}
-            name = file_name([word for word in ("stability", group, curve) if word])
-            save_figure(seed_stability(seeds, title, ylabel), folder / f"{name}.png", ("png", "pdf"))
+            name = file_name([word for word in ("stability", group, label) if word])
+            save_figure(stability_figure(label, runs, title), folder / f"{name}.png", ("png", "pdf"))
 
 
-def _seed_of(result: RunResult) -> Any:
+def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    def write(temporary: Path) -> None:
+        with temporary.open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([header, *rows])
+
+    write_atomically(path, write)
+
+
+# --- accuracy over epochs
+
+CURVE_COLUMNS = ("group", "label", "run", "epoch", "value")
+
+
+def _curves(results: Sequence[RunResult]) -> Curves:
+    """The curves of runs that share their labels."""
+    labels = sorted(set.intersection(*[set(result.curves) for result in results]))
+    return {
+        label: {_seed_of(result): np.array(result.curves[label], dtype=float) for result in results} for label in labels
+    }
+
+
+def read_curves(path: Path) -> Curves:
+    """The curves of a curves.csv whose runs differ in the seed only.
+
+    Raises:
+        UserError: it is not such a file.
+    """
+    curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    try:
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                point = float(row["epoch"]), float(row["value"])
+                curves.setdefault(row["label"], {}).setdefault(row["run"], []).append(point)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"cannot read {path} as the curves.csv of a sweep: {error}") from None
+    return {label: {run: np.array(points) for run, points in runs.items()} for label, runs in curves.items()}
+
+
+def stability_figure(label: str, runs: Mapping[str, np.ndarray], title: str) -> Figure:
+    """Accuracy (or loss) of every run over the epochs, with mean and spread."""
+    return seed_stability(dict(runs), title, "test loss" if label == "loss" else f"test accuracy, {label}")
+
+
+def _seed_of(result: RunResult) -> str:
     """How the figure's legend calls a run."""
     return f"seed {result.values['seed']}" if "seed" in result.values else result.name

@@ -262,6 +262,7 @@ def test_the_summary_is_written_and_names_what_failed(tmp_path):
     rows = list(csv.DictReader((tmp_path / "summary.csv").open()))
     assert rows[0]["label"] == "shape" and float(rows[0]["mean"]) == 0.8 and rows[0]["sample_sd"] == "nan"
     assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "curves.csv",
         "stability_shape.pdf",
         "stability_shape.png",
         "summary.csv",

@@ -1,0 +1,120 @@
+"""Make the README's figures from the shipped models and curves, without training.
+
+    python make_graphics.py                       # all of them, into graphics/
+    python make_graphics.py mnist 3dshapes_1      # only those of two models
+
+MNIST is downloaded where it is not in --data_dir; the 3DShapes images are rendered. Figures show the most confident
+clusters only; `shell_scripts/eval_<model>.sh` draws them all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+import plot_intuition
+import plot_training_curves
+from evaluation import Evaluation, evaluation_parser, open_evaluation
+from figures import cluster_label, composition, generations, top_examples
+from flags import FlagParser
+from load_model import load_model_from_save_dict
+from plotting import save_figure
+from render_3dshapes import write_file
+from sweep_summary import read_curves, stability_figure
+from utils import make_folder, run, write_atomically
+
+HERE = Path(__file__).resolve().parent
+MODELS = {"mnist": 1.0, "3dshapes_1": 0.3, "3dshapes_2": 0.3}
+"""Shipped model -> temperature of its generated images, the published ones."""
+SWEEPS = {"digits_sweep": "digits.yml"}
+"""Shipped curves, graphics/<name>_curves.csv -> what they are of."""
+N_CLUSTERS, N_IMAGES = 12, 10  # rows of a figure, and images in a row
+
+
+def open_model(name: str, arguments: argparse.Namespace) -> Evaluation:
+    """A shipped model with its predictions of the test split."""
+    path, data_dir = HERE / "pretrained_models" / f"{name}.pt", arguments.data_dir
+    if name.startswith("3dshapes"):
+        data_dir = arguments.rendered_dir
+        _, config = load_model_from_save_dict(path)
+        write_file(data_dir / "Fast_3DShapes/raw/3dshapes.h5", config.factors_variation_dict)
+    flags = ["--model_path", path, "--data_dir", data_dir, "--results_dir", arguments.output_dir]
+    return open_evaluation(evaluation_parser(None).parse_args([str(flag) for flag in flags]))
+
+
+def model_figures(evaluation: Evaluation, temperature: float) -> dict[str, Figure]:
+    """By name: of each facet its most confident inputs and generated images; and all combinations of two facets."""
+    model, weights, labels, name = evaluation.model, evaluation.weights, evaluation.labels, evaluation.data_name
+    shown = [ranked[:N_CLUSTERS] for ranked in evaluation.ranked]
+    figures: dict[str, Figure] = {}
+    for j, clusters in enumerate(shown):
+        of_all = f"{len(clusters)} of its {len(evaluation.ranked[j])} clusters"
+        figures[f"examples_facet_{j}"] = top_examples(
+            evaluation.predictions,
+            j,
+            evaluation.split,
+            labels,
+            N_IMAGES,
+            f"{evaluation.title}, facet {j}: most confident inputs, {of_all}",
+            N_CLUSTERS,
+        )
+        figures[f"generations_facet_{j}"] = generations(
+            model,
+            j,
+            [cluster.cluster for cluster in clusters],
+            N_IMAGES,
+            temperature,
+            weights,
+            0,
+            f"{name}, facet {j}: generated at temperature {temperature:g}, {of_all}",
+            [cluster_label(cluster, labels) for cluster in clusters],
+        )
+    title = f"{name}: decoded combinations of the cluster means of facets 1 and 0"
+    figures["composition"] = composition(model, (1, shown[1]), (0, shown[0]), labels, weights, title)
+    return figures
+
+
+def save_small(figure: Figure, path: Path) -> None:
+    """Write a PNG of 256 colours, a third of the size."""
+    with tempfile.TemporaryDirectory() as folder:
+        save_figure(figure, Path(folder) / "figure.png")
+        with Image.open(Path(folder) / "figure.png") as image:
+            small = image.convert("RGB").quantize(256)
+    write_atomically(path, lambda temporary: small.save(temporary, format="PNG", optimize=True))
+    print(f"wrote {path}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    names = ["intuition", "training_curves", *SWEEPS, *MODELS]
+    parser = FlagParser(__doc__)
+    parser.add_argument("figures", nargs="*", metavar="NAME", help=f"{', '.join(names)} [all]")
+    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of MNIST [data]")
+    parser.add_argument("--rendered_dir", type=Path, default=Path("results/rendered"), help="for rendered images")
+    parser.add_argument("--output_dir", type=Path, default=HERE / "graphics", help="folder of the figures [graphics]")
+    arguments = parser.parse_args(argv)
+    if unknown := set(arguments.figures) - set(names):
+        parser.error(f"{', '.join(sorted(unknown))}: no such figure; choose from {', '.join(names)}")
+    output_dir = make_folder(arguments.output_dir)
+    for name in arguments.figures or names:
+        if name == "intuition":
+            plot_intuition.main(["--output_dir", str(output_dir)])
+        elif name == "training_curves":
+            plot_training_curves.main(["--output", str(output_dir / "mnist_seed3_curves.png")])
+        elif name in SWEEPS:
+            for label, runs in read_curves(HERE / "graphics" / f"{name}_curves.csv").items():
+                figure = stability_figure(label, runs, f"configs/{SWEEPS[name]}, {len(runs)} seeds")
+                save_small(figure, output_dir / f"{name}_stability.png")
+        else:
+            evaluation = open_model(name, arguments)
+            for kind, figure in model_figures(evaluation, MODELS[name]).items():
+                save_small(figure, output_dir / f"{name}_{kind}.png")
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

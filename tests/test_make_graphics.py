@@ -1,0 +1,51 @@
+"""The README's figures come from what is shipped, small enough for a repository."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from matplotlib.text import Text
+from PIL import Image
+from test_eval_scripts import tiny_model
+
+import make_graphics
+from evaluation import evaluation_parser, open_evaluation
+from utils import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_every_figure_of_the_readme_is_there_and_small():
+    shown = re.findall(r"\]\((graphics/[^)]+)\)", (ROOT / "README.md").read_text())
+    assert len(shown) > 5
+    for name in shown:
+        assert 0 < (ROOT / name).stat().st_size < 500_000, name
+
+
+def test_figures_without_a_model(tmp_path):
+    assert make_graphics.main(["training_curves", "digits_sweep", "--output_dir", str(tmp_path)]) == 0
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {"mnist_seed3_curves.png", "digits_sweep_stability.png"}
+
+
+def test_figures_of_a_model_show_its_most_confident_clusters_in_256_colours(tmp_path, monkeypatch):
+    monkeypatch.setattr(make_graphics, "N_CLUSTERS", 3)
+    flags = ["--model_path", str(tiny_model(tmp_path, 2)), "--results_dir", str(tmp_path)]
+    evaluation = open_evaluation(evaluation_parser(None).parse_args(flags))
+    figures = make_graphics.model_figures(evaluation, 1.0)
+    assert list(figures) == [
+        "examples_facet_0", "generations_facet_0", "examples_facet_1", "generations_facet_1", "composition",
+    ]  # fmt: skip
+    for figure in figures.values():
+        texts = {artist.get_text() for artist in figure.findobj(Text)}
+        assert sum("conf " in text for text in texts) == 3
+    make_graphics.save_small(figures["composition"], tmp_path / "small.png")
+    with Image.open(tmp_path / "small.png") as image:
+        assert image.mode == "P" and min(image.size) > 100
+
+
+def test_an_unknown_figure_is_answered_with_the_known_ones():
+    with pytest.raises(UserError, match="mnis: no such figure; choose from intuition, .*mnist"):
+        make_graphics.main(["mnis"])

@@ -1,0 +1,76 @@
+"""One command trains the seeds, draws the best one and writes the table; and goes on where it stopped."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write_svhn
+
+import reproduce
+from config import load_config
+from reproduce import PUBLISHED, best_seed, results_table
+from utils import UserError
+
+HERE = Path(__file__).resolve().parent.parent
+
+
+def curve(*values: float) -> np.ndarray:
+    return np.array(list(enumerate(values)), dtype=float)
+
+
+CURVES = {
+    "floor_hue": {"seed 3": curve(0.1, 0.9), "seed 10": curve(0.2, 1.0)},
+    "shape": {"seed 3": curve(0.9, 0.88), "seed 10": curve(0.9, 0.8)},
+}
+
+
+def test_the_best_seed_has_the_highest_accuracy_over_all_labels_at_the_end():
+    assert best_seed(CURVES) == "seed 10"
+
+
+def test_table_by_hand():
+    rows = results_table("3dshapes_1", CURVES, [3600.0, 7200.0, 6960.0]).splitlines()[2:]
+    assert rows == [
+        "| 3dshapes_1, floor_hue | 99.46 (1.10) | 95.00 (5.00) | 3: 90.00, 10: 100.00 | 1 h 56 min |",
+        "| 3dshapes_1, shape | 88.47 (1.82) | 84.00 (4.00) | 3: 88.00, 10: 80.00 | 1 h 56 min |",
+    ]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_experiment_has_its_configuration_labels_and_scripts(name):
+    config = load_config(["--config_args_path", str(HERE / "configs" / f"{name}.yml")])
+    labels = config.factors_label_list if config.dataset == "fast_3dshapes" else ["digit"]
+    assert set(PUBLISHED[name]) == set(labels)
+    assert (HERE / "shell_scripts" / f"eval_{name}.sh").exists()
+
+
+def test_an_unknown_experiment_is_answered_with_the_known_ones():
+    with pytest.raises(UserError, match="choose from.*3dshapes_1"):
+        reproduce.main(["3dshapes"])
+
+
+def test_from_seeds_to_table_and_figures_on_generated_svhn_images(tmp_path, capsys, monkeypatch):
+    """The published configuration but for its length, number of clusters and training figures."""
+    monkeypatch.chdir(tmp_path)
+    write_svhn(tmp_path / "data", 200, 40)
+    command = [
+        "svhn", "--data_dir", "data", "--results_dir", "r", "--seeds", "0", "1", "--n_epochs_per_progressive_step", "1", "1",
+        "--n_clusters_j_list", "6", "2", "--wandb_mode", "disabled", "--do_vis_train", "false", "--do_vis_test", "false",
+        "--do_vis_sample_generations_per_cluster", "false",
+    ]  # fmt: skip
+    assert reproduce.main(command) == 0
+    folder = tmp_path / "r" / "svhn_sweep"
+    table = (folder / "table.md").read_text()
+    assert "| svhn, digit | 56.25 (0.88) | " in table and table.strip() in capsys.readouterr().out
+    ends = {row["run"]: float(row["value"]) for row in csv.DictReader((folder / "curves.csv").open())}
+    assert f"0: {100 * ends['seed 0']:.2f}, 1: {100 * ends['seed 1']:.2f}" in table
+    written = {path.name for path in (folder / "evaluation").iterdir()}
+    assert {"examples_top_10_facet_0_full.png", "generations_facet_1.pdf"} <= written
+    metrics = (folder / "svhn_seed0" / "metrics.jsonl").read_bytes()
+    assert reproduce.main(command) == 0
+    assert (
+        "running" not in capsys.readouterr().out and (folder / "svhn_seed0" / "metrics.jsonl").read_bytes() == metrics
+    )
