@@ -272,7 +272,11 @@ def load_config(argv: Sequence[str] | None = None, sweep: Mapping[str, Any] | No
     settings |= {key: sweep.pop(key) for key in list(sweep) if key in _FIELDS}
     for key, value in sweep.items():
         settings |= _expand_grouped_key(key, value, settings)
-    return build_config(settings)
+    config = build_config(settings)
+    for name, reason in _without_effect(config).items():
+        if name in flags:
+            log.warning("--%s has no effect: %s", name, reason)
+    return config
 
 
 def build_config(settings: Mapping[str, Any]) -> Config:
@@ -493,6 +497,29 @@ def _check_image_size(config: Config) -> None:
             f"image_size = {config.image_size}: conv_vlae halves the image once per facet (J_n_mixtures = "
             f"{config.J_n_mixtures}), so it must be at least {smallest}; or use an fc model_type"
         )
+
+
+def _without_effect(config: Config) -> dict[str, str]:
+    """Settings that a run of this configuration never reads -> why not."""
+    reasons: dict[str, str] = {}
+
+    def unread(names: Sequence[str], reason: str, is_read: bool) -> None:
+        reasons.update({} if is_read else dict.fromkeys(names, reason))
+
+    progress = ["n_epochs_per_progressive_step", "n_batches_fade_in", "gamma_kl_z_pretrain", "gamma_kl_c_pretrain"]
+    is_drawn = config.init_type_p_z_c == "glorot" and config.cov_type_p_z_c == "full"
+    model_type, dataset = f"model_type is {config.model_type}", f"dataset is {config.dataset}"
+    factors = ["factors_variation_dict", "factors_label_list", "threedshapes_train_frac"]
+    total = f"progressive training has the sum of n_epochs_per_progressive_step, {config.n_epochs} epochs"
+    unread(["n_epochs"], total, not config.do_progressive_training)
+    unread(progress, "do_progressive_training is false", config.do_progressive_training)
+    unread(["facet_to_fix_pi_p_c"], "fix_pi_p_c is false", config.fix_pi_p_c)
+    unread(["init_off_diag_cov_p_z_c"], "it belongs to init_type_p_z_c glorot with cov_type_p_z_c full", is_drawn)
+    unread([*_LADDER_DIMS, *_LADDER_DEPTHS], model_type, config.model_type == "fc_vlae")
+    unread(["encode_layer_dims", "decode_layer_dims"], model_type, config.model_type not in ("fc_vlae", "conv_vlae"))
+    unread(factors, dataset, config.dataset == "fast_3dshapes")
+    unread(["image_size"], dataset, config.dataset in OWN_IMAGES)
+    return reasons
 
 
 # --- wording of help and errors

@@ -163,6 +163,32 @@ def test_published_dead_keys_are_named_in_one_warning(tmp_path, caplog):
         assert key in record.getMessage()
 
 
+@pytest.mark.parametrize(
+    ("flags", "warned"),
+    [
+        (["--n_epochs", "3"], ["--n_epochs has no effect: progressive training has the sum of", "402 epochs"]),
+        (["--n_epochs", "3", "--do_progressive_training", "false"], []),
+        (["--gamma_kl_z_pretrain", "1", "--do_progressive_training", "false"], ["do_progressive_training is false"]),
+        (["--facet_to_fix_pi_p_c", "facet_0"], ["--facet_to_fix_pi_p_c has no effect: fix_pi_p_c is false"]),
+        (["--facet_to_fix_pi_p_c", "facet_0", "--fix_pi_p_c"], []),
+        (
+            ["--init_off_diag_cov_p_z_c", "--cov_type_p_z_c", "full"],
+            ["init_type_p_z_c glorot with cov_type_p_z_c full"],
+        ),
+        (["--encode_layer_dims", "10"], ["--encode_layer_dims has no effect: model_type is fc_vlae"]),
+        (["--encode_layer_dims", "10", "--model_type", "fc_shared"], []),
+        (["--factors_label_list", "shape"], ["--factors_label_list has no effect: dataset is fast_mnist"]),
+        (["--image_size", "32"], ["--image_size has no effect: dataset is fast_mnist"]),
+    ],
+)
+def test_a_flag_without_effect_is_named(flags, warned, caplog):
+    with caplog.at_level(logging.WARNING):
+        load_config(flags)
+    message = " ".join(record.getMessage() for record in caplog.records)
+    assert bool(message) == bool(warned)
+    assert all(words in message for words in warned)
+
+
 def test_a_file_without_dead_keys_warns_of_nothing(tmp_path, caplog):
     load_config(["--config_args_path", write_yaml(tmp_path, "config_args_path: ''\nseed: 1\n")])
     assert not caplog.records
