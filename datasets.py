@@ -52,6 +52,9 @@ FACTOR_VALUES = {
     "orientation": np.linspace(-30, 30, 15),
 }
 
+# What people call them; classes of the other factors are named by their index.
+HUES = ("red", "orange", "yellow", "green", "mint", "cyan", "azure", "indigo", "purple", "pink")
+SHAPES = ("cube", "cylinder", "sphere", "capsule")
 DIGITS = tuple("0123456789")
 
 
@@ -76,6 +79,8 @@ class DatasetSpec:
     """Of each label: the names of its classes."""
     has_even_classes: bool = True
     """Whether classes are about equally frequent; where they are not, weighted accuracy is logged too."""
+    is_synthetic: bool = False
+    """Whether the images were rendered in place of the original ones."""
 
     @property
     def n_classes(self) -> tuple[int, ...]:
@@ -141,8 +146,15 @@ def dataset_spec(config: Config) -> DatasetSpec:
         n_train=n_train,
         n_test=n_images - n_train,
         label_names=labels,
-        class_names=tuple(tuple(map(str, range(FACTOR_SIZES[factor]))) for factor in labels),
+        class_names=tuple(_factor_names(factor) for factor in labels),
     )
+
+
+def _factor_names(factor: str) -> tuple[str, ...]:
+    """The names of a factor's values."""
+    if factor.endswith("hue"):
+        return HUES
+    return SHAPES if factor == "shape" else tuple(map(str, range(FACTOR_SIZES[factor])))
 
 
 def load_dataset(config: Config, device: torch.device) -> Dataset:
@@ -334,12 +346,14 @@ def _load_3dshapes(config: Config) -> Dataset:
             raise UserError(f"fast_3dshapes: {path.absolute()} is missing; {remedy}")
         with h5py.File(path, "r") as file:
             images, labels = _read_3dshapes(file, path, config, remedy)
-            source = "synthetic" if file.attrs.get("synthetic", False) else "original"
+            is_synthetic = bool(file.attrs.get("synthetic", False))
+            source = "synthetic" if is_synthetic else "original"
             source += f" images of {path}" + (f" ({file.attrs['source']})" if "source" in file.attrs else "")
     log.info("fast_3dshapes: %s", source)
     order = np.random.default_rng(config.seed).permutation(len(images))
     images = images[order].transpose(0, 3, 1, 2)  # (N, 32, 32, 3) -> (N, 3, 32, 32)
-    return _dataset(dataset_spec(config), images, labels[order], source)
+    spec = dataclasses.replace(dataset_spec(config), is_synthetic=is_synthetic)
+    return _dataset(spec, images, labels[order], source)
 
 
 def _render_command(config: Config, path: Path) -> str:

@@ -33,7 +33,7 @@ MODELS = {"mnist": 1.0, "3dshapes_1": 0.3, "3dshapes_2": 0.3}
 """Shipped model -> temperature of its generated images, the published ones."""
 SWEEPS = {"digits_sweep": "digits.yml"}
 """Shipped curves, graphics/<name>_curves.csv -> what they are of."""
-N_CLUSTERS, N_IMAGES = 12, 10  # rows of a figure, and images in a row
+N_CLUSTERS, N_IMAGES = 10, 10  # rows of a figure, and images in a row
 
 
 def open_model(name: str, arguments: argparse.Namespace) -> Evaluation:
@@ -80,11 +80,11 @@ def model_figures(evaluation: Evaluation, temperature: float) -> dict[str, Figur
 
 
 def save_small(figure: Figure, path: Path) -> None:
-    """Write a PNG of 256 colours, a third of the size."""
+    """Write a PNG, compressed as far as it goes without loss."""
     with tempfile.TemporaryDirectory() as folder:
         save_figure(figure, Path(folder) / "figure.png")
         with Image.open(Path(folder) / "figure.png") as image:
-            small = image.convert("RGB").quantize(256)
+            small = image.convert("RGB")
     write_atomically(path, lambda temporary: small.save(temporary, format="PNG", optimize=True))
     print(f"wrote {path}")
 

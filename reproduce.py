@@ -76,11 +76,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, flags = parser.parse_known_args(argv)
     name, data_dir = arguments.experiment, Path(arguments.data_dir)
     folder = Path(arguments.results_dir) / f"{name}_sweep"
-    flags += ["--config_args_path", str(HERE / "configs" / f"{name}.yml"), "--data_dir", str(data_dir)]
-    config = load_config(flags[-4:])
+    settings = ["--config_args_path", str(HERE / "configs" / f"{name}.yml"), "--data_dir", str(data_dir)]
+    config = load_config(settings)
     if config.dataset == "fast_3dshapes":
         write_file(data_dir / "Fast_3DShapes/raw/3dshapes.h5", config.factors_variation_dict)
-    status = start_sweep.main([*flags, "--results_dir", arguments.results_dir, "--sweep_name", folder.name])
+    settings += ["--results_dir", arguments.results_dir, "--sweep_name", folder.name]
+    status = start_sweep.main([*flags, *settings])
     if status == INTERRUPTED or not (folder / "curves.csv").exists():
         return status
     curves = read_curves(folder / "curves.csv")

@@ -186,6 +186,13 @@ def test_3dshapes_in_the_original_format(tmp_path):
         np.testing.assert_array_equal(split.labels, stripes(split.images)[:, [4, 0]])
 
 
+def test_classes_of_3dshapes_have_names():
+    config = build_config({"dataset": "fast_3dshapes", "factors_label_list": ["shape", "wall_hue", "scale"]})
+    shape, hue, scale = datasets.dataset_spec(config).class_names
+    assert (shape[2], hue[5], scale[7]) == ("sphere", "cyan", "7")
+    assert [len(shape), len(hue), len(scale)] == [4, 10, 8]
+
+
 def test_3dshapes_are_split_by_the_seed(tmp_path):
     write_3dshapes(tmp_path, shapes_config(tmp_path))
     first, again, other = (load_dataset(shapes_config(tmp_path, seed=seed), CPU) for seed in (1, 1, 2))
@@ -218,11 +225,12 @@ def test_the_log_says_whether_3dshapes_are_original(tmp_path, caplog, monkeypatc
     path = write_3dshapes(tmp_path, config, synthetic)
     monkeypatch.setattr(datasets, "ORIGINAL_3DSHAPES_MD5", hashlib.md5(path.read_bytes()).hexdigest())
     with caplog.at_level(logging.INFO):
-        source = load_dataset(config, CPU).source
+        data = load_dataset(config, CPU)
+    assert data.spec.is_synthetic == synthetic  # a run does not go on with the other ones
     (record,) = caplog.records
     assert record.getMessage().startswith(f"fast_3dshapes: {'synthetic' if synthetic else 'original'} images of {path}")
     assert ("a test" in record.getMessage()) == synthetic
-    assert record.getMessage().endswith(source)
+    assert record.getMessage().endswith(data.source)
 
 
 def test_a_file_that_only_claims_to_be_the_original_is_refused(tmp_path):
