@@ -5,7 +5,7 @@
 #
 # make graphics                       the README's figures from the shipped models, in minutes (downloads MNIST)
 # make reproduce-mnist                the paper's ten seeds, the best one's figures and the table: hours on a CPU
-# make reproduce-3dshapes             the same for both configurations, on rendered images
+# make reproduce-3dshapes             the same for reproduce-3dshapes_1 and -3dshapes_2, on rendered images
 # make reproduce-svhn                 the same (downloads SVHN)
 # make reproduce-mnist ARGS="--seeds 0 1 --data_dir /data"      flags of reproduce.py
 
@@ -13,7 +13,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check setup graphics reproduce-mnist reproduce-3dshapes reproduce-svhn
+.PHONY: demo test check setup graphics \
+	reproduce-mnist reproduce-3dshapes reproduce-3dshapes_1 reproduce-3dshapes_2 reproduce-svhn
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.ready
@@ -36,9 +37,7 @@ check: setup
 graphics: setup
 	$(BIN)/python make_graphics.py $(ARGS)
 
-reproduce-mnist reproduce-svhn: reproduce-%: setup
+reproduce-mnist reproduce-3dshapes_1 reproduce-3dshapes_2 reproduce-svhn: reproduce-%: setup
 	$(BIN)/python reproduce.py $* $(ARGS)
 
-reproduce-3dshapes: setup
-	$(BIN)/python reproduce.py 3dshapes_1 $(ARGS)
-	$(BIN)/python reproduce.py 3dshapes_2 $(ARGS)
+reproduce-3dshapes: reproduce-3dshapes_1 reproduce-3dshapes_2

@@ -272,11 +272,14 @@ def load_config(argv: Sequence[str] | None = None, sweep: Mapping[str, Any] | No
     settings |= {key: sweep.pop(key) for key in list(sweep) if key in _FIELDS}
     for key, value in sweep.items():
         settings |= _expand_grouped_key(key, value, settings)
-    config = build_config(settings)
-    for name, reason in _without_effect(config).items():
-        if name in flags:
+    return build_config(settings)
+
+
+def warn_of_flags_without_effect(argv: Sequence[str] | None, config: Config) -> None:
+    """Name the flags that a run of this configuration does not read, each with the reason."""
+    for name in _parse_flags(argv):
+        if reason := _without_effect(config).get(name):
             log.warning("--%s has no effect: %s", name, reason)
-    return config
 
 
 def build_config(settings: Mapping[str, Any]) -> Config:
@@ -500,7 +503,7 @@ def _check_image_size(config: Config) -> None:
 
 
 def _without_effect(config: Config) -> dict[str, str]:
-    """Settings that a run of this configuration never reads -> why not."""
+    """Settings of the model, the data and the schedule that a run of this configuration does not read -> why not."""
     reasons: dict[str, str] = {}
 
     def unread(names: Sequence[str], reason: str, is_read: bool) -> None:
@@ -518,6 +521,7 @@ def _without_effect(config: Config) -> dict[str, str]:
     unread([*_LADDER_DIMS, *_LADDER_DEPTHS], model_type, config.model_type == "fc_vlae")
     unread(["encode_layer_dims", "decode_layer_dims"], model_type, config.model_type not in ("fc_vlae", "conv_vlae"))
     unread(factors, dataset, config.dataset == "fast_3dshapes")
+    unread(["sigma_multiplier_p_x_z"], f"{dataset}, of Bernoulli pixels", not config.dataset.endswith("mnist"))
     unread(["image_size"], dataset, config.dataset in OWN_IMAGES)
     return reasons
 

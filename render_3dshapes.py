@@ -324,7 +324,7 @@ def write_file(output: Path, variation: Mapping[str, Sequence[int]], overwrite: 
     if output.exists() and not overwrite:
         present = present_rows(output)
         if not (wanted & ~present).any():
-            print(f"{output} already holds these images; --overwrite renders them again")
+            print(f"{output} already holds these images")
             return int(present.sum())
         wanted |= present
     part = make_folder(output.parent) / f"{output.name}.part"

@@ -3,12 +3,15 @@
     python reproduce.py mnist
     python reproduce.py 3dshapes_1 --seeds 3 4 --workers 2
 
-Flags of start_sweep.py and train.py may follow. Run the same command again to go on where it stopped. All is written to
-results/<experiment>_sweep/: the runs, summary.csv, the stability figures, evaluation/ and table.md.
+Flags of start_sweep.py and train.py may follow. Run the same command again to go on where it stopped. The runs,
+summary.csv, the stability figures, evaluation/ and table.md are in results/<experiment>_sweep/; images of 3DShapes that
+are missing are rendered into the data folder.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -25,9 +28,16 @@ from render_3dshapes import write_file
 from sweep_summary import Curves, read_curves
 from tracking import RunFolder
 from train import INTERRUPTED
-from utils import run, write_atomically
+from utils import UserError, run, write_atomically
 
 HERE = Path(__file__).resolve().parent
+
+
+OURS = (
+    "--config_args_path", "--sweep_config", "--sweep_name", "--dataset", "--factors_variation_dict", "--factors_label_list",
+    "--save_model", "--dry_run", "--summarise",
+)  # fmt: skip
+"""Flags that would make it another experiment, or none."""
 
 
 class Published(NamedTuple):
@@ -53,48 +63,59 @@ def best_seed(curves: Curves) -> str:
 
 
 def results_table(name: str, curves: Curves, seconds: Sequence[float]) -> str:
-    """A row per label, in Markdown: published and reached accuracy in percent. seconds: what each run took."""
-    lines = ["| label | published: mean (sd) | here: mean (sd) | each seed | a run took |", "|---|---|---|---|---|"]
+    """A row per label, in Markdown: published and reached accuracy in percent. seconds: training and scoring of each run."""
+    lines = [
+        "| label | published: mean (sd) | here: mean (sd) | each seed | epochs of a run |",
+        "|---|---|---|---|---|",
+    ]
+    hours, minutes = divmod(round(np.median(seconds) / 60), 60)
     for label, published in PUBLISHED[name].items():
         ends = {seed.removeprefix("seed "): 100 * points[-1, 1] for seed, points in curves[label].items()}
         values = np.array(list(ends.values()))
+        sd = f"{values.std():.2f}" if len(values) > 1 else "one seed"
         each = ", ".join(f"{seed}: {value:.2f}" for seed, value in ends.items())
-        hours, minutes = divmod(round(np.median(seconds) / 60), 60)
         lines.append(
-            f"| {name}, {label} | {published.mean:.2f} ({published.sd:.2f}) | {values.mean():.2f} ({values.std():.2f}) "
-            f"| {each} | {hours} h {minutes:02} min |"
+            f"| {name}, {label} | {published.mean:.2f} ({published.sd:.2f}) | {values.mean():.2f} ({sd}) | {each} "
+            f"| {hours} h {minutes:02} min |"
         )
     return "\n".join(lines)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Render, train, summarise, draw. The exit status is that of the sweep."""
-    parser = FlagParser(__doc__)
-    parser.add_argument("experiment", choices=PUBLISHED)
-    parser.add_argument("--data_dir", default="data", help="folder of the data sets [data]")
-    parser.add_argument("--results_dir", default="results", help="folder that everything is written to [results]")
-    arguments, flags = parser.parse_known_args(argv)
-    name, data_dir = arguments.experiment, Path(arguments.data_dir)
-    folder = Path(arguments.results_dir) / f"{name}_sweep"
+def train_seeds(name: str, data_dir: Path, results_dir: Path, flags: Sequence[str]) -> int:
+    """Render what is missing, and train; the exit status of the sweep."""
     settings = ["--config_args_path", str(HERE / "configs" / f"{name}.yml"), "--data_dir", str(data_dir)]
+    sweep = [*flags, *settings, "--results_dir", str(results_dir), "--sweep_name", f"{name}_sweep"]
+    with contextlib.redirect_stdout(io.StringIO()):
+        start_sweep.main([*sweep, "--dry_run"])  # a wrong flag is told before anything is rendered
     config = load_config(settings)
     if config.dataset == "fast_3dshapes":
         write_file(data_dir / "Fast_3DShapes/raw/3dshapes.h5", config.factors_variation_dict)
-    settings += ["--results_dir", arguments.results_dir, "--sweep_name", folder.name]
-    status = start_sweep.main([*flags, *settings])
+    return start_sweep.main(sweep)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train, write the table, draw. The exit status is not 0 where a run or the drawing failed."""
+    parser = FlagParser(__doc__)
+    parser.add_argument("experiment", choices=PUBLISHED)
+    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of the data sets [data]")
+    parser.add_argument("--results_dir", type=Path, default=Path("results"), help="folder of the sweep [results]")
+    arguments, flags = parser.parse_known_args(argv)
+    name, folder = arguments.experiment, arguments.results_dir / f"{arguments.experiment}_sweep"
+    if refused := [flag for flag in flags if flag.split("=")[0] in OURS]:
+        raise UserError(f"{refused[0]}: not while {name} is reproduced; use start_sweep.py for other experiments")
+    status = train_seeds(name, arguments.data_dir, arguments.results_dir, flags)
     if status == INTERRUPTED or not (folder / "curves.csv").exists():
         return status
     curves = read_curves(folder / "curves.csv")
-    runs = [folder / f"{name}_{seed.replace(' ', '')}" for seed in next(iter(curves.values()))]
-    seconds = [sum(row["epoch_seconds"] for row in RunFolder(path).read_metrics()) for path in runs]
-    table = results_table(name, curves, seconds)
+    runs = {seed: RunFolder(folder / f"{name}_{seed.replace(' ', '')}") for seed in next(iter(curves.values()))}
+    rows = [run.read_metrics() for run in runs.values() if run.metrics_path.exists()]  # others are on other machines
+    table = results_table(name, curves, [sum(row["epoch_seconds"] for row in run) for run in rows])
     write_atomically(folder / "table.md", lambda path: path.write_text(table + "\n"))
-    model = folder / f"{name}_{best_seed(curves).replace(' ', '')}" / "save_dict.pt"
-    script = HERE / "shell_scripts" / f"eval_{name}.sh"
-    paths = ["--data_dir", str(data_dir.resolve()), "--results_dir", str((folder / "evaluation").resolve())]
-    subprocess.run([script, model, *paths], env=os.environ | {"PYTHON": sys.executable}, check=True)
-    print(f"\n{table}\nfigures of the best seed: {folder / 'evaluation'}; table: {folder / 'table.md'}")
-    return status
+    print(f"\n{table}\n\ntable: {folder / 'table.md'}")
+    model, script = runs[best_seed(curves)].model_path, HERE / "shell_scripts" / f"eval_{name}.sh"
+    paths = ["--data_dir", str(arguments.data_dir.resolve()), "--results_dir", str((folder / "evaluation").resolve())]
+    drawn = subprocess.run([script, model, *paths], env=os.environ | {"PYTHON": sys.executable}, check=False)
+    return status or drawn.returncode
 
 
 if __name__ == "__main__":

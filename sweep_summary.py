@@ -150,13 +150,17 @@ def read_curves(path: Path) -> Curves:
         UserError: it is not such a file.
     """
     curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    groups: set[str] = set()
     try:
         with path.open(newline="") as file:
             for row in csv.DictReader(file):
                 point = float(row["epoch"]), float(row["value"])
+                groups.add(row["group"])
                 curves.setdefault(row["label"], {}).setdefault(row["run"], []).append(point)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"cannot read {path} as the curves.csv of a sweep: {error}") from None
+    if len(groups) != 1:
+        raise UserError(f"{path}: must hold runs that differ in the seed only, but has {len(groups)} groups of runs")
     return {label: {run: np.array(points) for run, points in runs.items()} for label, runs in curves.items()}
 
 

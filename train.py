@@ -23,7 +23,7 @@ import yaml
 from matplotlib.figure import Figure
 
 import speed
-from config import Config, different_settings, load_config, portable_settings
+from config import Config, different_settings, load_config, portable_settings, warn_of_flags_without_effect
 from datasets import Dataset, DatasetSpec, Split, dataset_spec, load_dataset, split_labels, to_float, training_batches
 from figures import generation_figures, split_figures
 from inference import SCALAR_TERMS, Predictions, full_weights, predict
@@ -76,8 +76,9 @@ class Training:
 
     @property
     def data_facts(self) -> dict[str, Any]:
-        """What tells other images from these; not the name, as own images may be moved."""
-        return dataclasses.asdict(self.model.spec) | {"name": None}
+        """What tells other images from these: not names, as own images may be moved."""
+        facts = dataclasses.asdict(self.model.spec) | {"n_classes": self.model.spec.n_classes}
+        return {key: value for key, value in facts.items() if key not in ("name", "class_names")}
 
     @property
     def how(self) -> str:
@@ -115,7 +116,8 @@ class Training:
         try:
             if different := different_settings(state["config"], self.config):
                 raise UserError(f"{path} belongs to a run with other settings: {different}; use another --run_name")
-            if state.get("data_facts", self.data_facts) != self.data_facts:  # a folder that changed, or another one
+            before = state.get("data_facts", {})  # earlier versions knew fewer of them
+            if any(before.get(key, value) != value for key, value in self.data_facts.items()):
                 raise UserError(f"{path} belongs to a run on other images; use another --run_name, or --overwrite")
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -374,6 +376,7 @@ def main(argv: Sequence[str] | None = None, sweep: Mapping[str, Any] | None = No
     """Train, or go on training, one model. `sweep` holds the values that a sweep chose; they win over flags."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = load_config(argv, sweep)
+    warn_of_flags_without_effect(argv, config)
     device = resolve_device(config.device)
     if config.dry_run:
         spec = dataset_spec(config)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from config import Config, build_config, load_config
+from config import Config, build_config, load_config, warn_of_flags_without_effect
 from utils import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -178,12 +178,14 @@ def test_published_dead_keys_are_named_in_one_warning(tmp_path, caplog):
         (["--encode_layer_dims", "10"], ["--encode_layer_dims has no effect: model_type is fc_vlae"]),
         (["--encode_layer_dims", "10", "--model_type", "fc_shared"], []),
         (["--factors_label_list", "shape"], ["--factors_label_list has no effect: dataset is fast_mnist"]),
+        (["--sigma_multiplier_p_x_z", "1"], ["dataset is fast_mnist, of Bernoulli pixels"]),
+        (["--sigma_multiplier_p_x_z", "1", "--dataset", "digits"], []),
         (["--image_size", "32"], ["--image_size has no effect: dataset is fast_mnist"]),
     ],
 )
 def test_a_flag_without_effect_is_named(flags, warned, caplog):
     with caplog.at_level(logging.WARNING):
-        load_config(flags)
+        warn_of_flags_without_effect(flags, load_config(flags))
     message = " ".join(record.getMessage() for record in caplog.records)
     assert bool(message) == bool(warned)
     assert all(words in message for words in warned)

@@ -24,6 +24,10 @@ def test_every_figure_of_the_readme_is_there_and_small():
         assert 0 < (ROOT / name).stat().st_size < 500_000, name
 
 
+def test_the_models_are_those_that_are_shipped():
+    assert set(make_graphics.MODELS) == {path.stem for path in (ROOT / "pretrained_models").glob("*.pt")}
+
+
 def test_figures_without_a_model(tmp_path):
     assert make_graphics.main(["training_curves", "digits_sweep", "--output_dir", str(tmp_path)]) == 0
     written = {path.name for path in tmp_path.iterdir()}

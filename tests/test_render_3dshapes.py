@@ -210,7 +210,7 @@ def test_a_second_configuration_is_added_to_the_file(tmp_path, capsys):
     write_file(output, FEW)
     before = output.read_bytes()
     assert write_file(output, FEW) == 8
-    assert "already holds these images; --overwrite" in capsys.readouterr().out and output.read_bytes() == before
+    assert "already holds these images" in capsys.readouterr().out and output.read_bytes() == before
     assert write_file(output, FEW | {"floor_hue": [0, 4]}) == 12
     with h5py.File(output) as file:
         rows = np.flatnonzero(file["rendered"][:])

@@ -39,6 +39,11 @@ def test_table_by_hand():
     ]
 
 
+def test_the_spread_of_one_seed_is_not_stated():
+    table = results_table("mnist", {"digit": {"seed 3": curve(0.5, 0.9)}}, [60.0])
+    assert table.endswith("| mnist, digit | 92.02 (3.02) | 90.00 (one seed) | 3: 90.00 | 0 h 01 min |")
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_every_experiment_has_its_configuration_labels_and_scripts(name):
     config = load_config(["--config_args_path", str(HERE / "configs" / f"{name}.yml")])
@@ -50,6 +55,21 @@ def test_every_experiment_has_its_configuration_labels_and_scripts(name):
 def test_an_unknown_experiment_is_answered_with_the_known_ones():
     with pytest.raises(UserError, match="choose from.*3dshapes_1"):
         reproduce.main(["3dshapes"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--dataset", "digits"], "--dataset: not while 3dshapes_1 is reproduced; use start_sweep.py"),
+        (["--sweep_name=x"], "--sweep_name=x: not while"),
+        (["--seeds", "x"], "'x' is not a seed"),
+        (["--bacth_size", "3"], "did you mean '--batch_size'"),
+    ],
+)
+def test_wrong_flags_are_told_before_anything_is_rendered(flags, words, tmp_path):
+    with pytest.raises(UserError, match=words):
+        reproduce.main(["3dshapes_1", "--data_dir", str(tmp_path), *flags])
+    assert not list(tmp_path.iterdir())
 
 
 def test_from_seeds_to_table_and_figures_on_generated_svhn_images(tmp_path, capsys, monkeypatch):

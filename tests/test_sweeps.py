@@ -15,7 +15,7 @@ import attach_sweep
 import start_sweep
 import sweep_scripts
 import train
-from sweep_summary import report_sweep, summarise_results, write_summary
+from sweep_summary import read_curves, report_sweep, summarise_results, write_summary
 from sweeps import RunResult, accuracy_curves, best_facet, define_sweep, seeds_from_words
 from utils import UserError
 
@@ -269,6 +269,22 @@ def test_the_summary_is_written_and_names_what_failed(tmp_path):
     ]
     report = report_sweep(results)
     assert "2 runs: 1 failed, 1 finished" in report and "failed: x_seed1: no data" in report
+
+
+def test_curves_are_read_back_and_groups_are_not_mixed(tmp_path):
+    results = [finished(seed, 0.8 + 0.1 * seed, 1.0, z_dim=2) for seed in (0, 1)]
+    write_summary(tmp_path, results)
+    curves = read_curves(tmp_path / "curves.csv")
+    assert {run: points.tolist() for run, points in curves["shape"].items()} == {
+        "seed 0": [[0, 0.25], [1, 0.8]],
+        "seed 1": [[0, 0.25], [1, 0.9]],
+    }
+    write_summary(tmp_path, [*results, finished(0, 0.5, 1.0, z_dim=3)])
+    with pytest.raises(UserError, match="curves.csv: must hold runs that differ in the seed only, but has 2 groups"):
+        read_curves(tmp_path / "curves.csv")
+    (tmp_path / "curves.csv").write_text("epoch,loss\n1,2\n")
+    with pytest.raises(UserError, match=r"cannot read .*curves.csv as the curves.csv of a sweep"):
+        read_curves(tmp_path / "curves.csv")
 
 
 def test_without_labels_the_loss_is_summarised(tmp_path):
