@@ -29,7 +29,7 @@ from sweep_summary import read_curves, stability_figure
 from utils import make_folder, run, write_atomically
 
 HERE = Path(__file__).resolve().parent
-MODELS = {"mnist": 1.0}
+MODELS = {"mnist": 1.0, "3dshapes_1": 0.3, "3dshapes_2": 0.3}
 """Shipped model -> temperature of its generated images, the published ones."""
 SWEEPS = {"digits_sweep": "digits.yml"}
 """Shipped curves, graphics/<name>_curves.csv -> what they are of."""
