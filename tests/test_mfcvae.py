@@ -15,7 +15,8 @@ from mfcvae import MFCVAE, data_init
 from progressive import Coefficients, progressive_coefficients
 
 RTOL = 1e-4
-# A Bernoulli pixel has a gradient unless its sigmoid rounds to 0 or 1; at which logit it does differs between versions.
+# A probability exactly on the bounds of torch's clamp has no gradient in the pinned version, as in the published numbers, but
+# has one in 2.11; a few saturated Bernoulli pixels are there.
 GRADIENT_RTOL = RTOL if torch.__version__.startswith("2.14.") else 5e-3
 
 
