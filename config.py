@@ -277,8 +277,9 @@ def load_config(argv: Sequence[str] | None = None, sweep: Mapping[str, Any] | No
 
 def warn_of_flags_without_effect(argv: Sequence[str] | None, config: Config) -> None:
     """Name the flags that a run of this configuration does not read, each with the reason."""
+    reasons = _without_effect(config)
     for name in _parse_flags(argv):
-        if reason := _without_effect(config).get(name):
+        if reason := reasons.get(name):
             log.warning("--%s has no effect: %s", name, reason)
 
 
@@ -521,7 +522,6 @@ def _without_effect(config: Config) -> dict[str, str]:
     unread([*_LADDER_DIMS, *_LADDER_DEPTHS], model_type, config.model_type == "fc_vlae")
     unread(["encode_layer_dims", "decode_layer_dims"], model_type, config.model_type not in ("fc_vlae", "conv_vlae"))
     unread(factors, dataset, config.dataset == "fast_3dshapes")
-    unread(["sigma_multiplier_p_x_z"], f"{dataset}, of Bernoulli pixels", not config.dataset.endswith("mnist"))
     unread(["image_size"], dataset, config.dataset in OWN_IMAGES)
     return reasons
 

@@ -77,8 +77,7 @@ def _groups(results: Sequence[RunResult]) -> dict[str, list[RunResult]]:
 
 def _labels(results: Sequence[RunResult]) -> list[str]:
     """The labels that every run of a group was scored against."""
-    shared = set.intersection(*[set(result.curves) for result in results])
-    return sorted(shared - {"loss"})
+    return [label for label in _curves(results) if label != "loss"]
 
 
 def report_sweep(results: Sequence[RunResult]) -> str:

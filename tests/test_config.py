@@ -178,8 +178,6 @@ def test_published_dead_keys_are_named_in_one_warning(tmp_path, caplog):
         (["--encode_layer_dims", "10"], ["--encode_layer_dims has no effect: model_type is fc_vlae"]),
         (["--encode_layer_dims", "10", "--model_type", "fc_shared"], []),
         (["--factors_label_list", "shape"], ["--factors_label_list has no effect: dataset is fast_mnist"]),
-        (["--sigma_multiplier_p_x_z", "1"], ["dataset is fast_mnist, of Bernoulli pixels"]),
-        (["--sigma_multiplier_p_x_z", "1", "--dataset", "digits"], []),
         (["--image_size", "32"], ["--image_size has no effect: dataset is fast_mnist"]),
     ],
 )
