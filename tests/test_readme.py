@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
+import statistics
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import yaml
 
 from config import Config
+from reproduce import PUBLISHED
 
 HERE = Path(__file__).resolve().parent.parent
 README = (HERE / "README.md").read_text()
@@ -38,6 +42,27 @@ def test_every_make_target_that_is_named_exists():
     rules = re.findall(r"^(?!\.)([\w -]+):", (HERE / "Makefile").read_text(), flags=re.MULTILINE)
     targets = {target for rule in rules for target in rule.split()}
     assert {"demo", "test", "graphics", "reproduce-mnist"} <= {a or b for a, b in named} <= targets
+
+
+def test_the_results_table_is_that_of_the_runs_behind_it():
+    """Published and reached means; and every seed's accuracy, of benchmarks/reproduced.csv."""
+    accuracies = defaultdict(dict)
+    with (HERE / "benchmarks/reproduced.csv").open(newline="") as file:
+        for run in csv.DictReader(file):
+            accuracies[run["experiment"], run["label"]][run["seed"]] = float(run["accuracy"])
+    for experiment, labels in PUBLISHED.items():
+        for label, published in labels.items():
+            [row] = [line for line in README.splitlines() if f"| {published.mean:.2f} ({published.sd:.2f}) |" in line]
+            seeds = accuracies.pop((experiment, label), {})
+            if len(seeds) > 1:
+                mean, sd = statistics.mean(seeds.values()), statistics.pstdev(seeds.values())
+                assert f"**{mean:.2f}** ({sd:.2f})" in row
+                assert all(f"{seed}: {accuracy:.2f}" in row for seed, accuracy in seeds.items())
+            elif seeds:
+                assert all(f"**{accuracy:.2f}**, seed {seed} alone" in row for seed, accuracy in seeds.items())
+            else:
+                assert "not run" in row
+    assert not accuracies
 
 
 def test_shell_scripts_can_be_run_and_stop_at_the_first_failure():
