@@ -106,8 +106,9 @@ class CompiledTerms:
 
     def _choose(self, x: Tensor, weights: Coefficients) -> LossTerms:
         try:
-            # The generator of eager mode: a compiled step draws the same numbers.
-            fast = torch.compile(self.plain, fullgraph=True, dynamic=False, options={"fallback_random": True})
+            from inductor import OPTIONS
+
+            fast = torch.compile(self.plain, fullgraph=True, dynamic=False, options=OPTIONS)
             (loss, gradient), (fast_loss, fast_gradient) = (
                 self._loss_and_gradient(function, x, weights) for function in (self.plain, fast)
             )
