@@ -1,0 +1,61 @@
+"""What the compiler is told: the gradients stay, masks are not kept, logarithms are as good."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch._functorch.aot_autograd import aot_function, make_boxed_func
+from torch._functorch.partitioners import min_cut_rematerialization_partition
+from torch._inductor.decomposition import select_decomp_table
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from inductor import OPTIONS, KeepActivations, PlainLog
+
+
+def scaled_relu(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    """As in the ladders: a ReLU between two products, its output scaled, so that the second product does not keep it."""
+    return (0.5 * torch.relu(x @ w)) @ w
+
+
+def kept_for_backward(partition) -> tuple[list[torch.dtype], torch.Tensor]:
+    """What the forward graph of scaled_relu keeps, and the gradient at -2 .. 2."""
+    kept: list[torch.dtype] = []
+
+    def forward_graph(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> Callable:
+        (outputs,) = next(iter(graph.graph.find_nodes(op="output"))).args
+        kept.extend(node.meta["val"].dtype for node in outputs[1:])
+        return make_boxed_func(graph)
+
+    x = torch.linspace(-2, 2, 5).unsqueeze(1).requires_grad_()
+    compiled = aot_function(
+        scaled_relu,
+        fw_compiler=forward_graph,
+        bw_compiler=lambda graph, _: make_boxed_func(graph),
+        partition_fn=partition,
+        decompositions=select_decomp_table(),
+    )
+    compiled(x, torch.ones(1, 1)).sum().backward()
+    return kept, x.grad.squeeze(1)
+
+
+def test_activations_are_kept_and_no_masks():
+    by_default, gradient = kept_for_backward(min_cut_rematerialization_partition)
+    kept, same_gradient = kept_for_backward(KeepActivations())
+    assert torch.bool in by_default and torch.bool not in kept
+    assert gradient.tolist() == same_gradient.tolist() == [0, 0, 0, 0.5, 0.5]
+
+
+def test_plain_log_replaces_log1p_and_is_as_good():
+    x = torch.cat([torch.logspace(-30, 3, 200), -torch.logspace(-30, -0.001, 200)])
+    module = make_fx(lambda x: (x.log1p(), 2 * x.log1p()))(x)
+    PlainLog()(module.graph)
+    module.recompile()
+    assert "log1p" not in module.code
+    log, twice = module(x)
+    torch.testing.assert_close(log, x.double().log1p().float(), rtol=1e-6, atol=1.2e-7)
+    torch.testing.assert_close(twice, 2 * log)
+
+
+def test_caches_know_the_passes_by_what_they_are():
+    assert all(OPTIONS[name].uuid() for name in ("custom_partitioner_fn", "joint_custom_pre_pass"))
