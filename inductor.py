@@ -33,27 +33,38 @@ class KeepActivations(CustomPartitionerFn):
         return get_hash_for_files((__file__,))
 
 
-class PlainLog(CustomGraphPass):
-    """log(1 + x) for log1p(x), in a ninth of the time; off by at most the rounding of 1 + x, 6e-8 in fp32."""
+class PlainFunctions(CustomGraphPass):
+    """log(1 + x) for log1p(x) and exp(x) - 1 for expm1(x), in a ninth of the time where vectors are those of AVX-512.
+
+    Off by at most the rounding of 1 + x or exp(x), 6e-8 in fp32 for the small x that matter.
+    """
 
     def __call__(self, graph: torch.fx.Graph) -> None:
         """Change the graph in place."""
         for node in graph.find_nodes(op="call_function", target=aten.log1p.default):
-            with graph.inserting_before(node):
-                one_more = graph.call_function(aten.add.Tensor, (node.args[0], 1.0))
-                log = graph.call_function(aten.log.default, (one_more,))
-            one_more.meta, log.meta = dict(node.meta), dict(node.meta)
-            node.replace_all_uses_with(log)
-            graph.erase_node(node)
+            _replace(graph, node, (aten.add.Tensor, 1.0), (aten.log.default,))
+        for node in graph.find_nodes(op="call_function", target=aten.expm1.default):
+            _replace(graph, node, (aten.exp.default,), (aten.sub.Tensor, 1.0))
 
     def uuid(self) -> Any:
         """What caches of compiled code know this by."""
         return get_hash_for_files((__file__,))
 
 
+def _replace(graph: torch.fx.Graph, node: torch.fx.Node, *steps: tuple[Any, ...]) -> None:
+    """Replace a function of one tensor by functions after one another, each given with what it takes beside the tensor."""
+    value = node.args[0]
+    with graph.inserting_before(node):
+        for function, *constants in steps:
+            value = graph.call_function(function, (value, *constants))
+            value.meta = dict(node.meta)
+    node.replace_all_uses_with(value)
+    graph.erase_node(node)
+
+
 OPTIONS = {
     "fallback_random": True,  # the generator of eager mode: a compiled step draws the same numbers
     "custom_partitioner_fn": KeepActivations(),
-    "joint_custom_pre_pass": PlainLog(),
+    "joint_custom_pre_pass": PlainFunctions(),
 }
 """For torch.compile(options=...)."""

@@ -26,6 +26,7 @@ import torch
 from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Independent, MultivariateNormal, Normal
+from torch.distributions.utils import clamp_probs
 from torch.nn import functional as F
 
 from conv_vlae import ConvLadderDecoder, ConvLadderEncoder
@@ -206,16 +207,16 @@ class MFCVAE(nn.Module):
     def likelihood(self, z: Sequence[Tensor], weights: Coefficients) -> Independent:
         """p(x | z). z: list of J tensors (B, D_j) -> distribution, batch (B,), event (C, H, W).
 
-        torch's Bernoulli turns the probabilities into logits, bounded where they round to 0 or 1: the log-likelihood and
-        its gradient are the published ones and always finite. (With logits=pixels the probabilities of bright pixels would
-        no longer round to 1, as they do there.)
+        Bernoulli probabilities are turned into logits bounded where they round to 0 or 1, as Bernoulli(probs) does, but in
+        one operation: the log-likelihood and its gradient are the published ones and always finite. (With logits=pixels
+        the probabilities of bright pixels would no longer round to 1, as they do there.)
         """
         with self._autocast(z[0]):
             pixels = self.decoder(z, weights.alpha_dec)
         pixels = pixels.float().view(-1, *self.spec.image_shape)  # (B, C, H, W)
         if self.spec.likelihood == "bernoulli":
             # Pixels in [0, 1] are meant, not only 0 and 1; validation would refuse them.
-            p_x_z = Bernoulli(probs=pixels.sigmoid(), validate_args=False)
+            p_x_z = Bernoulli(logits=clamp_probs(pixels.sigmoid()).logit(), validate_args=False)
         else:
             mean = pixels.sigmoid() if self.spec.output_activation == "sigmoid" else pixels
             p_x_z = Normal(mean, mean.new_full((), self.sigma_x), validate_args=False)

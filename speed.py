@@ -72,8 +72,7 @@ def should_compile(config: Config, device: torch.device, precision: str, n_steps
     """Whether a run of n_steps steps is compiled: where asked, or where it was measured to pay (benchmarks/README.md)."""
     if config.compile != "auto":
         return config.compile == "true"
-    pays = device.type == "cpu" and precision == "bf16" and config.model_type != "conv_vlae"
-    return pays and n_steps >= MIN_STEPS_TO_COMPILE
+    return device.type == "cpu" and precision == "bf16" and n_steps >= MIN_STEPS_TO_COMPILE
 
 
 def should_record(config: Config, device: torch.device) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 import torch
 from torch._functorch.aot_autograd import aot_function, make_boxed_func
 from torch._functorch.partitioners import min_cut_rematerialization_partition
 from torch._inductor.decomposition import select_decomp_table
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from inductor import OPTIONS, KeepActivations, PlainLog
+from inductor import OPTIONS, KeepActivations, PlainFunctions
 
 
 def scaled_relu(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
@@ -46,15 +47,17 @@ def test_activations_are_kept_and_no_masks():
     assert gradient.tolist() == same_gradient.tolist() == [0, 0, 0, 0.5, 0.5]
 
 
-def test_plain_log_replaces_log1p_and_is_as_good():
-    x = torch.cat([torch.logspace(-30, 3, 200), -torch.logspace(-30, -0.001, 200)])
-    module = make_fx(lambda x: (x.log1p(), 2 * x.log1p()))(x)
-    PlainLog()(module.graph)
+@pytest.mark.parametrize("name", ["log1p", "expm1"])
+def test_plain_functions_replace_slow_ones_and_are_as_good(name):
+    slow = getattr(torch, name)
+    x = torch.cat([torch.logspace(-30, 1, 200), -torch.logspace(-30, -0.001, 200)])
+    module = make_fx(lambda x: (slow(x), 2 * slow(x)))(x)
+    PlainFunctions()(module.graph)
     module.recompile()
-    assert "log1p" not in module.code
-    log, twice = module(x)
-    torch.testing.assert_close(log, x.double().log1p().float(), rtol=1e-6, atol=1.2e-7)
-    torch.testing.assert_close(twice, 2 * log)
+    assert name not in module.code
+    one, twice = module(x)
+    torch.testing.assert_close(one, slow(x.double()).float(), rtol=1e-6, atol=6e-8)
+    torch.testing.assert_close(twice, 2 * one)
 
 
 def test_caches_know_the_passes_by_what_they_are():

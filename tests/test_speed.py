@@ -91,10 +91,10 @@ def test_auto_compiles_long_runs_in_bf16_on_a_cpu():
 
 
 @pytest.mark.parametrize("name", ["mnist", "svhn", "3dshapes_1", "3dshapes_2", "digits"])
-def test_of_the_shipped_configurations_auto_compiles_mnist(name):
+def test_of_the_shipped_configurations_auto_compiles_the_published_ones(name):
     config = load_config(["--config_args_path", str(HERE / f"configs/{name}.yml")])
     n_steps = config.n_epochs * train.n_batches_per_epoch(config, dataset_spec(config).n_train)
-    assert speed.should_compile(config, CPU, "bf16", n_steps) == (name == "mnist")
+    assert speed.should_compile(config, CPU, "bf16", n_steps) == (name != "digits")
 
 
 def test_compile_takes_true_and_false_from_yaml(tmp_path):
