@@ -20,7 +20,6 @@ import numpy as np
 import scipy.io
 import sklearn.datasets
 import torch
-import torchvision
 from torch import Tensor
 
 from config import FACTOR_SIZES, OWN_IMAGES, Config
@@ -29,8 +28,8 @@ from utils import UserError
 
 log = logging.getLogger(__name__)
 
-# MNIST and what has its format.
-MNIST_CLASSES = {"fast_mnist": torchvision.datasets.MNIST, "fast_fashion_mnist": torchvision.datasets.FashionMNIST}
+# MNIST and what has its format: torchvision's name of it.
+MNIST_NAMES = {"fast_mnist": "MNIST", "fast_fashion_mnist": "FashionMNIST"}
 
 # Sizes of the unpacked files of either: a download or a copy that was cut off is told by them.
 MNIST_BYTES = {
@@ -98,7 +97,7 @@ DATASETS = {
         60_000,
         10_000,
         ("garment",),
-        (tuple(torchvision.datasets.FashionMNIST.classes),),
+        (("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),),
     ),
     "fast_svhn": DatasetSpec("fast_svhn", (3, 32, 32), "normal", "sigmoid", 73_257, 26_032, has_even_classes=False),
     "fast_3dshapes": DatasetSpec("fast_3dshapes", (3, 32, 32), "normal", None, 0, has_even_classes=False),
@@ -283,10 +282,13 @@ def _reading(dataset: str, path: Path, remedy: str) -> Iterator[None]:
 
 def _load_mnist(config: Config) -> Dataset:
     """MNIST or FashionMNIST by torchvision, downloaded into data_dir/<its name>/raw where it is not there yet."""
-    kind = MNIST_CLASSES[config.dataset]
-    folder = Path(config.data_dir) / kind.__name__ / "raw"
+    import torchvision  # not for other data: it takes as long to import as torch
+
+    name = MNIST_NAMES[config.dataset]
+    kind = getattr(torchvision.datasets, name)
+    folder = Path(config.data_dir) / name / "raw"
     remedy = (
-        f"put the four unpacked files of {kind.__name__} there, choose another --data_dir, let a run with network access download "
+        f"put the four unpacked files of {name} there, choose another --data_dir, let a run with network access download "
         "them, or try --config_args_path configs/digits.yml, which needs no files"
     )
 
@@ -295,8 +297,8 @@ def _load_mnist(config: Config) -> Dataset:
         return _split(data.data.numpy()[:, None], data.targets.numpy()[:, None])  # (N, 1, 28, 28), (N, 1)
 
     with _reading(config.dataset, folder, remedy):
-        for name, n_bytes in MNIST_BYTES.items():
-            path = folder / name
+        for file, n_bytes in MNIST_BYTES.items():
+            path = folder / file
             if path.exists() and path.stat().st_size != n_bytes:
                 raise UserError(
                     f"{config.dataset}: {path.absolute()} has {path.stat().st_size} bytes, not {n_bytes}: delete it "
@@ -319,6 +321,8 @@ def _load_svhn_split(config: Config, split: str) -> Split:
     )
     with _reading("fast_svhn", path, remedy):
         if not path.exists():
+            import torchvision  # not where nothing is downloaded: it takes as long to import as torch
+
             torchvision.datasets.SVHN(config.data_dir, split=split, download=True)
         content = scipy.io.loadmat(path, variable_names=("X", "y"))
         images, labels = content["X"], content["y"]
