@@ -62,9 +62,9 @@ def _replace(graph: torch.fx.Graph, node: torch.fx.Node, *steps: tuple[Any, ...]
     graph.erase_node(node)
 
 
-OPTIONS = {
-    "fallback_random": True,  # the generator of eager mode: a compiled step draws the same numbers
-    "custom_partitioner_fn": KeepActivations(),
-    "joint_custom_pre_pass": PlainFunctions(),
-}
-"""For torch.compile(options=...)."""
+def compile_options(device: torch.device) -> dict[str, Any]:
+    """For torch.compile(options=...) of a training step on this device."""
+    options: dict[str, Any] = {"fallback_random": True}  # the generator of eager mode: the same noise is drawn
+    if device.type == "cpu":
+        options |= {"custom_partitioner_fn": KeepActivations(), "joint_custom_pre_pass": PlainFunctions()}
+    return options

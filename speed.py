@@ -21,8 +21,8 @@ from utils import preserved_random_state
 log = logging.getLogger(__name__)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-# Compiling takes up to half a minute and saves some 30 ms of a published MNIST step in bf16 (benchmarks/README.md): a tenth
-# of the run earns it back.
+# Compiling takes up to a minute and saves some 50 ms of a step of MNIST or 3DShapes in bf16 (benchmarks/README.md): a tenth
+# of a published run earns it back.
 MIN_STEPS_TO_COMPILE = 10_000
 
 LossTerms = Callable[[Tensor, Coefficients], ElboTerms]
@@ -105,9 +105,9 @@ class CompiledTerms:
 
     def _choose(self, x: Tensor, weights: Coefficients) -> LossTerms:
         try:
-            from inductor import OPTIONS
+            from inductor import compile_options
 
-            fast = torch.compile(self.plain, fullgraph=True, dynamic=False, options=OPTIONS)
+            fast = torch.compile(self.plain, fullgraph=True, dynamic=False, options=compile_options(x.device))
             (loss, gradient), (fast_loss, fast_gradient) = (
                 self._loss_and_gradient(function, x, weights) for function in (self.plain, fast)
             )

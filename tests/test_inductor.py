@@ -11,7 +11,7 @@ from torch._functorch.partitioners import min_cut_rematerialization_partition
 from torch._inductor.decomposition import select_decomp_table
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from inductor import OPTIONS, KeepActivations, PlainFunctions
+from inductor import KeepActivations, PlainFunctions, compile_options
 
 
 def scaled_relu(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
@@ -60,5 +60,8 @@ def test_plain_functions_replace_slow_ones_and_are_as_good(name):
     torch.testing.assert_close(twice, 2 * one)
 
 
-def test_caches_know_the_passes_by_what_they_are():
-    assert all(OPTIONS[name].uuid() for name in ("custom_partitioner_fn", "joint_custom_pre_pass"))
+def test_only_what_is_compiled_for_a_cpu_is_told():
+    on_cpu, on_gpu = (compile_options(torch.device(name)) for name in ("cpu", "cuda"))
+    passes = {name: on_cpu[name] for name in on_cpu.keys() - on_gpu.keys()}
+    assert passes.keys() == {"custom_partitioner_fn", "joint_custom_pre_pass"}
+    assert all(each.uuid() for each in passes.values())  # by which caches of compiled code know them
