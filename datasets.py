@@ -282,10 +282,10 @@ def _reading(dataset: str, path: Path, remedy: str) -> Iterator[None]:
 
 def _load_mnist(config: Config) -> Dataset:
     """MNIST or FashionMNIST by torchvision, downloaded into data_dir/<its name>/raw where it is not there yet."""
-    import torchvision  # not for other data: it takes as long to import as torch
+    from torchvision import datasets  # not for other data: it takes as long to import as torch
 
     name = MNIST_NAMES[config.dataset]
-    kind = getattr(torchvision.datasets, name)
+    kind = getattr(datasets, name)
     folder = Path(config.data_dir) / name / "raw"
     remedy = (
         f"put the four unpacked files of {name} there, choose another --data_dir, let a run with network access download "
@@ -319,11 +319,11 @@ def _load_svhn_split(config: Config, split: str) -> Split:
         f"put a whole {path.name} of SVHN (cropped digits) there, choose another --data_dir, or delete it and let a "
         "run with network access download it"
     )
+    if not path.exists():
+        from torchvision.datasets import SVHN  # not where nothing is downloaded: it takes as long to import as torch
     with _reading("fast_svhn", path, remedy):
         if not path.exists():
-            import torchvision  # not where nothing is downloaded: it takes as long to import as torch
-
-            torchvision.datasets.SVHN(config.data_dir, split=split, download=True)
+            SVHN(config.data_dir, split=split, download=True)
         content = scipy.io.loadmat(path, variable_names=("X", "y"))
         images, labels = content["X"], content["y"]
         n = images.shape[-1]

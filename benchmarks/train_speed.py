@@ -173,7 +173,7 @@ def scores(config: Config, split: Split, spec: DatasetSpec) -> dict[str, float]:
 
 
 def profile(config: Config, dataset: Dataset, device: torch.device, n_steps: int) -> dict[str, float]:
-    """Share of each operation in the time of training steps, the largest 15 first; what a compiler made of several is one."""
+    """Share of each operation in the time of training steps, the largest 15 first. What was compiled for a CPU is one."""
     training = train.Training(config, dataset.spec, device)
     step_seconds(training, dataset.train, 1, 1)
     images = dataset.train.images[: config.batch_size]

@@ -47,21 +47,42 @@ def test_activations_are_kept_and_no_masks():
     assert gradient.tolist() == same_gradient.tolist() == [0, 0, 0, 0.5, 0.5]
 
 
-@pytest.mark.parametrize("name", ["log1p", "expm1"])
-def test_plain_functions_replace_slow_ones_and_are_as_good(name):
-    slow = getattr(torch, name)
-    x = torch.cat([torch.logspace(-30, 1, 200), -torch.logspace(-30, -0.001, 200)])
-    module = make_fx(lambda x: (slow(x), 2 * slow(x)))(x)
+def after_the_pass(function: Callable, x: torch.Tensor) -> torch.fx.GraphModule:
+    """The graph of a function of x, with the plain functions in it."""
+    module = make_fx(function, tracing_mode="fake")(x)
     PlainFunctions()(module.graph)
     module.recompile()
+    return module
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ["log1p", "expm1"])
+def test_plain_functions_replace_slow_ones_and_are_as_good(name, dtype):
+    slow = getattr(torch, name)
+    x = torch.cat([torch.logspace(-30, 1, 5_000), -torch.logspace(-30, -0.001, 5_000)]).to(dtype)
+    module = after_the_pass(lambda x: (slow(x), 2 * slow(x)), x)
     assert name not in module.code
+    calls = module.graph.find_nodes(op="call_function", target=torch.ops.aten.mul.Tensor)
+    values = [value for node in calls for value in node.all_input_nodes]
+    assert {(node.meta["val"].shape, node.meta["val"].dtype) for node in values} == {(x.shape, dtype)}
     one, twice = module(x)
-    torch.testing.assert_close(one, slow(x.double()).float(), rtol=1e-6, atol=6e-8)
+    eps = torch.finfo(dtype).eps
+    torch.testing.assert_close(one, slow(x.double()).to(dtype), rtol=10 * eps, atol=eps / 2)
     torch.testing.assert_close(twice, 2 * one)
+
+
+@pytest.mark.parametrize("name", ["log1p", "expm1"])
+def test_small_tensors_keep_what_is_exact_for_small_numbers(name):
+    x = torch.logspace(-30, -3, 125)
+    module = after_the_pass(getattr(torch, name), x)
+    assert name in module.code
+    torch.testing.assert_close(module(x), getattr(torch, name)(x), rtol=1e-6, atol=0)
 
 
 def test_only_what_is_compiled_for_a_cpu_is_told():
     on_cpu, on_gpu = (compile_options(torch.device(name)) for name in ("cpu", "cuda"))
     passes = {name: on_cpu[name] for name in on_cpu.keys() - on_gpu.keys()}
+    assert on_gpu == {"fallback_random": True}
+    assert on_cpu["fallback_random"]
     assert passes.keys() == {"custom_partitioner_fn", "joint_custom_pre_pass"}
     assert all(each.uuid() for each in passes.values())  # by which caches of compiled code know them
