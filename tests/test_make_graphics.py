@@ -29,9 +29,9 @@ def test_the_models_are_those_that_are_shipped():
 
 
 def test_figures_without_a_model(tmp_path):
-    assert make_graphics.main(["training_curves", "digits_sweep", "--output_dir", str(tmp_path)]) == 0
+    assert make_graphics.main(["training_curves", "digits_sweep", "mnist_sweep", "--output_dir", str(tmp_path)]) == 0
     written = {path.name for path in tmp_path.iterdir()}
-    assert written == {"mnist_seed3_curves.png", "digits_sweep_stability.png"}
+    assert written == {"mnist_seed3_curves.png", "digits_sweep_stability.png", "mnist_sweep_stability.png"}
 
 
 def test_figures_of_a_model_show_its_most_confident_clusters(tmp_path, monkeypatch):
