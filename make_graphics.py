@@ -31,7 +31,7 @@ from utils import make_folder, run, write_atomically
 HERE = Path(__file__).resolve().parent
 MODELS = {"mnist": 1.0, "3dshapes_1": 0.3, "3dshapes_2": 0.3}
 """Shipped model -> temperature of its generated images, the published ones."""
-SWEEPS = {"digits_sweep": "digits.yml"}
+SWEEPS = {"digits_sweep": "digits.yml", "mnist_sweep": "mnist.yml"}
 """Shipped curves, graphics/<name>_curves.csv -> what they are of."""
 N_CLUSTERS, N_IMAGES = 10, 10  # rows of a figure, and images in a row
 
