@@ -21,8 +21,8 @@ from utils import preserved_random_state
 log = logging.getLogger(__name__)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-# Compiling takes up to 40 s and saves some 50 ms of a step of 3DShapes in bf16, more of MNIST (benchmarks/README.md): a tenth of
-# a published run earns it back.
+# Compiling takes up to 40 s, and saves 50 ms of a step of 3DShapes and 5 to 15 ms of one of MNIST in bf16, as glibc manages memory
+# by default (benchmarks/README.md).
 MIN_STEPS_TO_COMPILE = 10_000
 
 LossTerms = Callable[[Tensor, Coefficients], ElboTerms]
