@@ -21,8 +21,8 @@ from utils import preserved_random_state
 log = logging.getLogger(__name__)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-# Compiling takes up to 40 s, and saves 50 ms of a step of 3DShapes and 5 to 15 ms of one of MNIST in bf16, as glibc manages memory
-# by default (benchmarks/README.md).
+# Compiling takes 10 s for MNIST and 41 s for 3DShapes, and saves 15 and 54 ms of a step in bf16 (benchmarks/README.md): some
+# hundred steps earn it back. The digits' short runs are left alone.
 MIN_STEPS_TO_COMPILE = 10_000
 
 LossTerms = Callable[[Tensor, Coefficients], ElboTerms]
