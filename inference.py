@@ -60,29 +60,31 @@ def predict(
 
     Without the terms of the loss nothing is decoded: half the time, the same predictions.
     """
-    device = model.prior[0].mean.device
-    means, responsibilities, sums = [], [], {name: 0.0 for name in SCALAR_TERMS if with_terms}
+    n_images, device = len(images), model.prior[0].mean.device
+    means = [torch.empty(n_images, prior.mean.shape[1], device=device) for prior in model.prior]  # J tensors (N, D_j)
+    q_c_x = [torch.empty(n_images, prior.mean.shape[0], device=device) for prior in model.prior]  # J tensors (N, K_j)
+    sums = {name: 0.0 for name in SCALAR_TERMS if with_terms}
     with evaluating(model):
-        for batch in images.split(batch_size):
-            x = to_float(to_device(batch, device))
+        for first in range(0, n_images, batch_size):
+            rows = slice(first, first + batch_size)
+            x = to_float(to_device(images[rows], device))
             if with_terms:
                 output = model(x, weights, sample=False)
-                z, q_c_x = output.z, output.terms.q_c_x
+                z, responsibilities = output.z, output.terms.q_c_x
             else:
                 z = [q.mean for q in model.encode(x, weights)]
-                q_c_x = model.responsibilities(z)
-            means.append(z)
-            responsibilities.append(q_c_x)
+                responsibilities = model.responsibilities(z)
+            for j in range(len(z)):  # small results kept between large temporaries would scatter the heap
+                means[j][rows], q_c_x[j][rows] = z[j], responsibilities[j]
             for name in sums:  # summed on the device, no synchronisation
-                sums[name] = sums[name] + getattr(output.terms, name).sum() * len(batch)
-    q_c_x = [torch.cat(facet) for facet in zip(*responsibilities, strict=True)]  # J tensors (N, K_j)
+                sums[name] = sums[name] + getattr(output.terms, name).sum() * len(x)
     best = [q.max(dim=1) for q in q_c_x]
     return Predictions(
-        means=[torch.cat(facet).cpu().numpy() for facet in zip(*means, strict=True)],
+        means=[m.cpu().numpy() for m in means],
         responsibilities=[q.cpu().numpy() for q in q_c_x],
         clusters=torch.stack([b.indices for b in best], dim=1).cpu().numpy(),
         confidences=torch.stack([b.values for b in best], dim=1).cpu().numpy(),
-        terms={name: float(total) / len(images) for name, total in sums.items()},
+        terms={name: float(total) / n_images for name, total in sums.items()},
     )
 
 

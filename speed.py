@@ -21,8 +21,8 @@ from utils import preserved_random_state
 log = logging.getLogger(__name__)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-# Compiling takes 10 s for MNIST and 41 s for 3DShapes, and saves 15 and 54 ms of a step in bf16 (benchmarks/README.md): some
-# hundred steps earn it back. The digits' short runs are left alone.
+# Compiling takes up to 16 s for MNIST and 41 s for 3DShapes, and saves 6 and 54 ms of a step or more (benchmarks/README.md):
+# some thousand steps earn it back. The digits' short runs are left alone.
 MIN_STEPS_TO_COMPILE = 10_000
 
 LossTerms = Callable[[Tensor, Coefficients], ElboTerms]
@@ -68,11 +68,11 @@ def resolve_precision(config: Config, device: torch.device) -> str:
     return config.precision
 
 
-def should_compile(config: Config, device: torch.device, precision: str, n_steps: int) -> bool:
+def should_compile(config: Config, device: torch.device, n_steps: int) -> bool:
     """Whether a run of n_steps steps is compiled: where asked, or where it was measured to pay (benchmarks/README.md)."""
     if config.compile != "auto":
         return config.compile == "true"
-    return device.type == "cpu" and precision == "bf16" and n_steps >= MIN_STEPS_TO_COMPILE
+    return device.type == "cpu" and "avx512f" in cpu_flags() and n_steps >= MIN_STEPS_TO_COMPILE
 
 
 def should_record(config: Config, device: torch.device) -> bool:

@@ -26,7 +26,7 @@ import speed
 from config import Config, different_settings, load_config, portable_settings, warn_of_flags_without_effect
 from datasets import Dataset, DatasetSpec, Split, dataset_spec, load_dataset, split_labels, to_float, training_batches
 from figures import generation_figures, split_figures
-from inference import SCALAR_TERMS, Predictions, full_weights, predict
+from inference import SCALAR_TERMS, full_weights, predict
 from load_model import save_model
 from metrics import ClusterScores, summarise
 from mfcvae import MFCVAE, ElboTerms, data_init
@@ -58,7 +58,7 @@ class Training:
         )
         self.order = torch.Generator().manual_seed(config.seed)
         n_steps = config.n_epochs * n_batches_per_epoch(config, spec.n_train)
-        self.is_compiled = speed.should_compile(config, device, self.precision, n_steps)
+        self.is_compiled = speed.should_compile(config, device, n_steps)
         self.is_recorded = speed.should_record(config, device)
         self.step = self._step()
 
@@ -93,7 +93,7 @@ class Training:
             batch = next(training_batches(train, config.batch_size, self.order, self.device))
             data_init(self.model, to_float(batch.images), weights)
         if config.init_type_p_z_c == "gmm":
-            encodings = predict(self.model, train.images, weights, config.eval_batch_size).means
+            encodings = predict(self.model, train.images, weights, config.eval_batch_size, with_terms=False).means
             for prior, m in zip(self.model.prior, encodings, strict=True):
                 prior.fit(m, config.seed)
 
@@ -226,7 +226,7 @@ def draw(training: Training, dataset: Dataset, weights: Coefficients) -> dict[st
             ("test", dataset.test, config.do_vis_test),
         ):
             if wanted:
-                predictions: Predictions = predict(model, split.images, weights, config.eval_batch_size)
+                predictions = predict(model, split.images, weights, config.eval_batch_size, with_terms=False)
                 shown |= split_figures(config, model, predictions, split, dataset.spec, weights, name)
         if config.do_vis_sample_generations_per_cluster:
             shown |= generation_figures(config, model, dataset.spec, weights)

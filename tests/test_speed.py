@@ -77,24 +77,28 @@ def test_the_flags_of_this_processor_are_read():
     assert not Path("/proc/cpuinfo").exists() or "flags" not in Path("/proc/cpuinfo").read_text() or speed.cpu_flags()
 
 
-def test_auto_compiles_long_runs_in_bf16_on_a_cpu():
-    def choice(value: str, device: torch.device, precision: str, n_steps: int) -> tuple[bool, bool]:
-        config = small_config("--compile", value)
-        return speed.should_compile(config, device, precision, n_steps), speed.should_record(config, device)
+@pytest.mark.parametrize("flags", [{"avx2"}, {"avx2", "avx512f"}])
+def test_auto_compiles_long_runs_on_a_cpu_with_avx512(monkeypatch, flags):
+    monkeypatch.setattr(speed, "cpu_flags", lambda: flags)
 
-    assert choice("auto", CPU, "bf16", 10_000) == (True, False)
-    assert choice("auto", CPU, "bf16", 9_999) == choice("auto", CPU, "fp32", 10**6) == (False, False)
-    assert choice("auto", CUDA, "bf16", 10**6) == (False, True)
-    assert choice("true", CPU, "fp32", 1) == (True, False)
-    assert choice("true", CUDA, "fp32", 1) == (True, True)
-    assert choice("false", CPU, "bf16", 10**6) == choice("false", CUDA, "bf16", 10**6) == (False, False)
+    def choice(value: str, device: torch.device, n_steps: int) -> tuple[bool, bool]:
+        config = small_config("--compile", value)
+        return speed.should_compile(config, device, n_steps), speed.should_record(config, device)
+
+    assert choice("auto", CPU, 10_000) == ("avx512f" in flags, False)
+    assert choice("auto", CPU, 9_999) == (False, False)
+    assert choice("auto", CUDA, 10**6) == (False, True)
+    assert choice("true", CPU, 1) == (True, False)
+    assert choice("true", CUDA, 1) == (True, True)
+    assert choice("false", CPU, 10**6) == choice("false", CUDA, 10**6) == (False, False)
 
 
 @pytest.mark.parametrize("name", ["mnist", "svhn", "3dshapes_1", "3dshapes_2", "digits"])
-def test_of_the_shipped_configurations_auto_compiles_the_published_ones(name):
+def test_of_the_shipped_configurations_auto_compiles_the_published_ones(monkeypatch, name):
+    monkeypatch.setattr(speed, "cpu_flags", lambda: {"avx512f"})
     config = load_config(["--config_args_path", str(HERE / f"configs/{name}.yml")])
     n_steps = config.n_epochs * train.n_batches_per_epoch(config, dataset_spec(config).n_train)
-    assert speed.should_compile(config, CPU, "bf16", n_steps) == (name != "digits")
+    assert speed.should_compile(config, CPU, n_steps) == (name != "digits")
 
 
 def test_compile_takes_true_and_false_from_yaml(tmp_path):
