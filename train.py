@@ -176,23 +176,23 @@ def train_epoch(training: Training, dataset: Dataset, epoch: int) -> dict[str, f
     """
     config, train, device = training.config, dataset.train, training.device
     coefficients = epoch_coefficients(config, epoch, n_batches_per_epoch(config, len(train))).to(device)
-    sums = torch.zeros(len(SCALAR_TERMS), device=device)
-    clusters, labels = [], []
+    sums, first = torch.zeros(len(SCALAR_TERMS), device=device), 0
+    clusters = torch.empty(len(train), config.J_n_mixtures, dtype=torch.long, device=device)
+    labels = torch.empty_like(train.labels, device=device)
     training.model.train()
     batches = training_batches(train, config.batch_size, training.order, device)
     for batch, weights in zip(batches, coefficients, strict=True):
-        result = training.step(batch.images, weights)
+        result, rows = training.step(batch.images, weights), slice(first, first + len(batch))
         sums += result.terms * len(batch)
-        clusters.append(result.clusters.clone())  # a recorded step writes the next ones to the same place
-        labels.append(batch.labels)
+        clusters[rows], labels[rows] = result.clusters, batch.labels
+        first += len(batch)
     means = dict(zip(SCALAR_TERMS, (sums / len(train)).tolist(), strict=True))
     if not means["loss"] < float("inf"):
         raise UserError(
             f"the loss is {means['loss']} in epoch {epoch}; start again with --overwrite and a lower --init_lr "
             f"(now {config.init_lr:g}), or a larger sigma_multiplier_p_x_z"
         )
-    seen = Split(torch.empty(0), torch.cat(labels))
-    numbers = scores("train_metric", config, torch.cat(clusters).cpu().numpy(), seen, dataset.spec)
+    numbers = scores("train_metric", config, clusters.cpu().numpy(), Split(torch.empty(0), labels), dataset.spec)
     return {"train_metric/loss": means["loss"]} | {f"train_loss/{name}": v for name, v in means.items()} | numbers
 
 
