@@ -1,7 +1,7 @@
 """The data sets: one table of facts, images resident on the device as uint8, batches by index; and your own images.
 
 A split's images are (N, C, H, W) uint8 and become float in [0, 1] one batch at a time. Nothing here touches the global
-random state.
+random state. A library that one loader alone needs is imported by that loader: each takes 10 MiB and more.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
-import scipy.io
-import sklearn.datasets
 import torch
 from torch import Tensor
 
 from config import FACTOR_SIZES, OWN_IMAGES, Config
 from own_images import OWN_READERS
 from utils import UserError
+
+if TYPE_CHECKING:
+    import h5py
 
 log = logging.getLogger(__name__)
 
@@ -262,7 +263,9 @@ def split_class_names(split: Split, spec: DatasetSpec) -> dict[str, np.ndarray]:
 
 def _load_digits(config: Config) -> Dataset:
     """scikit-learn's 8x8 digits, 1,437 for training and 360 held out, split by the seed."""
-    data = sklearn.datasets.load_digits()
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
     images = np.rint(data.images * (255 / 16)).astype(np.uint8)[:, None]  # (1797, 8, 8) of 0..16 -> (1797, 1, 8, 8)
     order = np.random.default_rng(config.seed).permutation(len(images))
     return _dataset(dataset_spec(config), images[order], data.target[order, None], "scikit-learn's 8x8 digits")
@@ -314,6 +317,8 @@ def _load_svhn(config: Config) -> Dataset:
 
 
 def _load_svhn_split(config: Config, split: str) -> Split:
+    from scipy.io import loadmat
+
     path = Path(config.data_dir) / f"{split}_32x32.mat"
     remedy = (
         f"put a whole {path.name} of SVHN (cropped digits) there, choose another --data_dir, or delete it and let a "
@@ -324,7 +329,7 @@ def _load_svhn_split(config: Config, split: str) -> Split:
     with _reading("fast_svhn", path, remedy):
         if not path.exists():
             SVHN(config.data_dir, split=split, download=True)
-        content = scipy.io.loadmat(path, variable_names=("X", "y"))
+        content = loadmat(path, variable_names=("X", "y"))
         images, labels = content["X"], content["y"]
         n = images.shape[-1]
         if images.dtype != np.uint8 or images.shape != (32, 32, 3, n) or labels.size != n:
@@ -340,6 +345,8 @@ def _load_svhn_split(config: Config, split: str) -> Split:
 
 def _load_3dshapes(config: Config) -> Dataset:
     """The configured part of 3dshapes.h5, halved to 32x32, split at random by the seed."""
+    import h5py
+
     path = Path(config.data_dir) / "Fast_3DShapes" / "raw" / "3dshapes.h5"
     remedy = (
         "put the original there (255 MB, github.com/deepmind/3d-shapes), choose another --data_dir, or render a "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -150,51 +150,44 @@ def split_figures(
     spec: DatasetSpec,
     weights: Coefficients,
     name: str,
-) -> dict[str, Figure]:
-    """The figures of one split ('train' or 'test') that the settings ask for, by their logged names."""
+) -> Iterator[tuple[str, Figure]]:
+    """The figures of one split ('train' or 'test') that the settings ask for, under their logged names."""
     labels, shown_labels = split_labels(split, spec), split_class_names(split, spec)
-    shown: dict[str, Figure] = {}
     for j, n_clusters in enumerate(config.n_clusters_j_list):
         prefix, title = f"{name}_vis/facet_{j}", f"{spec.name}, {name} split, facet {j}"
         if config.do_vis_examples_per_cluster:
-            shown[f"{prefix}_examples"] = top_examples(
-                predictions, j, split, shown_labels, config.n_examples_per_cluster, f"{title}: most confident inputs"
-            )
+            n = config.n_examples_per_cluster
+            figure = top_examples(predictions, j, split, shown_labels, n, f"{title}: most confident inputs")
+            yield f"{prefix}_examples", figure
         if config.do_vis_recon:
-            shown[f"{prefix}_reconstructions"] = reconstructions(
-                model, predictions, j, split, shown_labels, config.n_recons_per_cluster, weights, title
-            )
+            n = config.n_recons_per_cluster
+            figure = reconstructions(model, predictions, j, split, shown_labels, n, weights, title)
+            yield f"{prefix}_reconstructions", figure
         if config.do_vis_pi:
             pi = model.prior[j].pi.detach().cpu().numpy()
-            shown[f"{prefix}_pi"] = plotting.mixture_weights(pi, f"{spec.name}, facet {j}: mixture weights")
+            yield f"{prefix}_pi", plotting.mixture_weights(pi, f"{spec.name}, facet {j}: mixture weights")
         if config.do_vis_n_samples_per_cluster:
             sizes = np.bincount(predictions.clusters[:, j], minlength=n_clusters)
-            shown[f"{prefix}_cluster_sizes"] = plotting.cluster_sizes(sizes, f"{title}: cluster sizes")
+            yield f"{prefix}_cluster_sizes", plotting.cluster_sizes(sizes, f"{title}: cluster sizes")
         if config.do_vis_conf_mat:
             for (label, y), names in zip(labels.items(), spec.class_names, strict=True):
                 matrix = confusion_matrix(y, predictions.clusters[:, j], len(names))
                 figure = plotting.confusion_matrix(matrix, list(names), f"{title}, label {label}")
-                shown[f"{prefix}_confusion_{label}"] = figure
+                yield f"{prefix}_confusion_{label}", figure
     if config.do_vis_conf_mat and len(labels) > 1:
         scores = [[cluster_scores(y, c).accuracy for y in labels.values()] for c in predictions.clusters.T]
-        shown[f"{name}_vis/facet_label_map"] = plotting.facet_label_map(
+        figure = plotting.facet_label_map(
             np.array(scores), list(labels), f"{spec.name}, {name} split: accuracy of each facet on each label"
         )
-    return shown
+        yield f"{name}_vis/facet_label_map", figure
 
 
-def generation_figures(config: Config, model: MFCVAE, spec: DatasetSpec, weights: Coefficients) -> dict[str, Figure]:
-    """One figure of generated images per facet, by its logged name."""
-    return {
-        f"sample_generation/facet_{j}": generations(
-            model,
-            j,
-            range(config.n_clusters_j_list[j]),
-            config.n_sample_generations_per_cluster,
-            config.temp_sample_generation,
-            weights,
-            config.seed,
-            f"{spec.name}, facet {j}: generated at temperature {config.temp_sample_generation:g}",
-        )
-        for j in range(config.J_n_mixtures)
-    }
+def generation_figures(
+    config: Config, model: MFCVAE, spec: DatasetSpec, weights: Coefficients
+) -> Iterator[tuple[str, Figure]]:
+    """One figure of generated images per facet, under its logged name."""
+    n, temperature = config.n_sample_generations_per_cluster, config.temp_sample_generation
+    for j, n_clusters in enumerate(config.n_clusters_j_list):
+        title = f"{spec.name}, facet {j}: generated at temperature {temperature:g}"
+        figure = generations(model, j, range(n_clusters), n, temperature, weights, config.seed, title)
+        yield f"sample_generation/facet_{j}", figure

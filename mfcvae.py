@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Independent, MultivariateNormal, Normal
 from torch.distributions.utils import clamp_probs
@@ -147,6 +146,8 @@ class MixturePrior(nn.Module):
     @torch.no_grad()
     def fit(self, m: np.ndarray, seed: int) -> None:
         """Take the means of a Gaussian mixture fitted to encodings m (N, D); variances and weights keep their start."""
+        from sklearn.mixture import GaussianMixture  # only where a run starts: it takes 50 MiB
+
         mixture = GaussianMixture(len(self.mean), covariance_type="diag", random_state=seed).fit(m)
         self.mean.copy_(torch.from_numpy(mixture.means_))
 

@@ -15,7 +15,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
@@ -196,13 +196,15 @@ class Tracker:
         if self.wandb_run is not None:
             self.wandb_run.watch(model, log="gradients", log_freq=n_batches)
 
-    def log(self, epoch: int, numbers: Mapping[str, float], figures: Mapping[str, Figure]) -> None:
-        """One epoch: numbers and figures by their logged names."""
+    def log(self, epoch: int, numbers: Mapping[str, float], figures: Iterable[tuple[str, Figure]]) -> None:
+        """One epoch: numbers and figures under their logged names. A figure is empty once it is saved."""
         figures_path = self.folder.path / "figures" / f"epoch_{epoch:04d}"
-        paths = {name: figures_path / f"{name.replace('/', '_')}.png" for name in figures}
+        paths: dict[str, Path] = {}
         try:
-            for name, figure in figures.items():
+            for name, figure in figures:
+                paths[name] = figures_path / f"{name.replace('/', '_')}.png"
                 save_figure(figure, paths[name])
+                figure.clear()  # its parts refer to one another: Python would keep them for long
             with self.folder.metrics_path.open("a") as file:
                 file.write(json.dumps(dict(numbers)) + "\n")
                 file.flush()

@@ -50,6 +50,7 @@ class Training:
         self.config = config
         self.device = device
         self.precision = speed.resolve_precision(config, device)
+        speed.use_onednn(device)
         self.model = MFCVAE(config, spec, speed.DTYPES[self.precision]).to(device)
         if config.model_type == "conv_vlae":
             self.model.to(memory_format=torch.channels_last)
@@ -216,10 +217,12 @@ def scores(prefix: str, config: Config, clusters: Any, split: Split, spec: Datas
     return {f"{prefix}/{name}": value for name, value in numbers.items()}
 
 
-def draw(training: Training, dataset: Dataset, weights: Coefficients) -> dict[str, Figure]:
-    """The figures of one epoch, by their logged names. They observe: nothing of the training changes."""
+def draw(training: Training, dataset: Dataset, weights: Coefficients) -> Iterator[tuple[str, Figure]]:
+    """The figures of one epoch under their logged names, one after another: only one is held at a time.
+
+    They observe: nothing of the training changes.
+    """
     config, model = training.config, training.model
-    shown: dict[str, Figure] = {}
     with preserved_random_state():
         for name, split, wanted in (
             ("train", dataset.train, config.do_vis_train),
@@ -227,10 +230,9 @@ def draw(training: Training, dataset: Dataset, weights: Coefficients) -> dict[st
         ):
             if wanted:
                 predictions = predict(model, split.images, weights, config.eval_batch_size, with_terms=False)
-                shown |= split_figures(config, model, predictions, split, dataset.spec, weights, name)
+                yield from split_figures(config, model, predictions, split, dataset.spec, weights, name)
         if config.do_vis_sample_generations_per_cluster:
-            shown |= generation_figures(config, model, dataset.spec, weights)
-    return shown
+            yield from generation_figures(config, model, dataset.spec, weights)
 
 
 # --- the run
@@ -257,7 +259,7 @@ def train_loop(training: Training, dataset: Dataset, folder: RunFolder, tracker:
                 numbers |= evaluate(training, dataset, weights)
             numbers["epoch_seconds"] = time.monotonic() - started
             is_shown = epoch % config.vis_every_n_epochs == 0 or epoch == last
-            tracker.log(epoch, numbers, draw(training, dataset, weights) if is_shown else {})
+            tracker.log(epoch, numbers, draw(training, dataset, weights) if is_shown else ())
             state = training.state(epoch)
             if epoch % config.checkpoint_every_n_epochs == 0 or epoch == last:
                 folder.save_checkpoint(state)

@@ -192,11 +192,15 @@ def profile(config: Config, dataset: Dataset, device: torch.device, n_steps: int
 
 @torch.no_grad()
 def matrix_rate(device: torch.device, n_repeats: int = 7) -> float:
-    """FLOPs per second of square fp32 products, the median. PyTorch keeps them in fp32 on a GPU: no TF32."""
+    """FLOPs per second of square fp32 products as PyTorch computes them by default (on a GPU: no TF32), the median."""
     size = MATRIX_SIZE[device.type]
     a, b = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
+    products = torch.backends.mkldnn.matmul  # of the whole process: train.Training may have set it
+    before, products.fp32_precision = products.fp32_precision, "none"
     a @ b
-    return 2 * size**3 / statistics.median(seconds(lambda: a @ b, device) for _ in range(n_repeats))
+    median = statistics.median(seconds(lambda: a @ b, device) for _ in range(n_repeats))
+    products.fp32_precision = before
+    return 2 * size**3 / median
 
 
 def model_flops(config: Config, dataset: Dataset, device: torch.device) -> dict[str, tuple[int, int]]:

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import striped_images, write_3dshapes, write_svhn
+from scipy.io import loadmat
+from sklearn.datasets import load_digits
 
 import datasets
 import render_3dshapes
@@ -83,12 +85,12 @@ def test_digits_are_split_by_the_seed():
 def test_digits_are_all_there_once():
     data = load("digits")
     images = torch.cat([data.train.images, data.test.images]).flatten(1).numpy()
-    reference = np.rint(datasets.sklearn.datasets.load_digits().data * (255 / 16)).astype(np.uint8)
+    reference = np.rint(load_digits().data * (255 / 16)).astype(np.uint8)
     np.testing.assert_array_equal(images[np.lexsort(images.T)], reference[np.lexsort(reference.T)])
 
 
 def test_digits_keep_their_labels():
-    data, reference = load("digits"), datasets.sklearn.datasets.load_digits()
+    data, reference = load("digits"), load_digits()
     pixels = np.rint(reference.data * (255 / 16)).astype(int)
     labels = dict(zip(map(tuple, pixels.tolist()), reference.target, strict=True))
     for image, label in zip(data.test.images.flatten(1), data.test.labels[:, 0], strict=True):
@@ -155,7 +157,7 @@ def test_svhn_in_the_original_format(tmp_path):
     data = load("fast_svhn", tmp_path)
     assert (data.train.images.shape, data.test.images.shape) == ((23, 3, 32, 32), (11, 3, 32, 32))
     assert data.train.labels[:, 0].tolist() == [(i + 1) % 10 for i in range(23)]  # stored 1, ..., 9, 10; 10 is the zero
-    stored = datasets.scipy.io.loadmat(tmp_path / "test_32x32.mat")["X"]
+    stored = loadmat(tmp_path / "test_32x32.mat")["X"]
     assert data.test.images[7, 2, 30, 4] == stored[30, 4, 2, 7]
 
 

@@ -1,6 +1,7 @@
 """Figures show the given numbers at the right place, stay within their canvas, and change nothing around them."""
 
 import threading
+import tracemalloc
 
 import matplotlib
 import matplotlib.pyplot
@@ -9,6 +10,7 @@ import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.text import Text
 from PIL import Image
 from sklearn.datasets import load_digits
@@ -154,6 +156,27 @@ def test_image_pixels_are_drawn_unscaled_at_whole_figure_pixels(tmp_path):
     band = saved[bottom - 60 : bottom]  # the line of images ends at the lower margin
     errors = [np.abs(band[:, x : x + 50] - target).max() for x in range(saved.shape[1] - 50)]
     assert min(errors) <= 1  # rounding of a byte
+
+
+@pytest.mark.parametrize("images", [DIGITS, COLOUR])
+def test_pixels_are_repeated_as_matplotlib_would_resample_them(monkeypatch, images):
+    given = [images[:3], images[2:5]]
+    repeated = np.asarray(draw(plotting.example_grid(given, ["a", "b"], "title")).buffer_rgba())
+    monkeypatch.setattr(plotting, "_Pixels", AxesImage)
+    resampled = np.asarray(draw(plotting.example_grid(given, ["a", "b"], "title")).buffer_rgba())
+    np.testing.assert_array_equal(repeated, resampled)
+
+
+def test_drawing_a_large_grid_takes_little_memory():
+    figure = plotting.example_grid([DIGITS[:20].repeat(4, 2).repeat(4, 3)] * 20, ["a"] * 20, "title")
+    canvas = FigureCanvasAgg(figure)
+    tracemalloc.start()
+    try:
+        canvas.draw()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 5 * 4 * figure.bbox.width * figure.bbox.height  # of RGBA pixels; resampling takes 15 times as much
 
 
 def test_pairs_alternate_input_and_reconstruction():

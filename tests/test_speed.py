@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -75,6 +77,40 @@ def test_auto_on_a_gpu_asks_for_bf16_in_hardware(monkeypatch, has_it):
 
 def test_the_flags_of_this_processor_are_read():
     assert not Path("/proc/cpuinfo").exists() or "flags" not in Path("/proc/cpuinfo").read_text() or speed.cpu_flags()
+
+
+@pytest.fixture
+def products() -> Iterator[Any]:
+    """PyTorch's setting of fp32 products on a CPU, put back afterwards."""
+    setting = torch.backends.mkldnn.matmul
+    before, setting.fp32_precision = setting.fp32_precision, "none"
+    yield setting
+    setting.fp32_precision = before
+
+
+def test_products_stay_fp32_whoever_computes_them(products):
+    train.Training(small_config("--precision", "fp32"), dataset_spec(small_config()), CPU)
+    a, b = torch.randn(500, 300), torch.randn(300, 700)
+    exact = a.double() @ b.double()
+    assert (a @ b - exact).norm() < 2e-6 * exact.norm()
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_products_are_left_to_onednn_where_it_keeps_fp32(monkeypatch, products, kept):
+    def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        if not kept and a.dtype == torch.float32 and products.fp32_precision == "bf16":
+            a, b = a.bfloat16().float(), b.bfloat16().float()
+        return torch.from_numpy(a.numpy() @ b.numpy())
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", product)
+    monkeypatch.setattr(speed, "cpu_flags", lambda: {"avx2"})
+    speed.use_onednn(CPU)
+    assert products.fp32_precision == "none"
+    monkeypatch.setattr(speed, "cpu_flags", lambda: {"avx2", "avx512f"})
+    speed.use_onednn(CUDA)
+    assert products.fp32_precision == "none"
+    speed.use_onednn(CPU)
+    assert products.fp32_precision == ("bf16" if kept else "none")
 
 
 @pytest.mark.parametrize("flags", [{"avx2"}, {"avx2", "avx512f"}])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import wandb
 import yaml
 from conftest import offline_records
+from matplotlib.figure import Figure
 from test_train import NO_FIGURES, SMALL
 from wandb_stub import serving
 
@@ -61,6 +64,22 @@ def test_a_disabled_run_leaves_its_folder_whole(tmp_path, monkeypatch):
     assert (tmp_path / "new_trained_models" / "run.pt").exists()
     settings = yaml.safe_load((tmp_path / "run" / "config.yml").read_text())
     assert build_config(settings).n_clusters_j_list == [6, 5]
+
+
+def test_only_one_figure_is_held_at_a_time(tmp_path):
+    config = build_config({"results_dir": str(tmp_path), "run_name": "run", "wandb_mode": "disabled"})
+    before: list[Figure] = []
+
+    def figures() -> Iterator[tuple[str, Figure]]:
+        for name in ("a", "b", "c"):
+            assert not any(figure.axes for figure in before)  # saved and emptied
+            before.append(Figure())
+            before[-1].subplots()
+            yield name, before[-1]
+
+    with closing(RunFolder.open(config, "")) as folder:
+        tracking.Tracker(config, folder).log(0, {"epoch": 0}, figures())
+        assert {path.name for path in (folder.path / "figures").rglob("*")} == {"epoch_0000", "a.png", "b.png", "c.png"}
 
 
 def test_auto_is_offline_with_one_line_where_there_is_no_key(caplog):
