@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from config import Config
+from inference import Forward
 from mfcvae import MFCVAE, ElboTerms
 from progressive import Coefficients
 from utils import preserved_random_state
@@ -24,8 +25,6 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # Compiling takes up to 16 s for MNIST and 41 s for 3DShapes, and saves 6 and 54 ms of a step or more (benchmarks/README.md):
 # some thousand steps earn it back. The digits' short runs are left alone.
 MIN_STEPS_TO_COMPILE = 10_000
-
-LossTerms = Callable[[Tensor, Coefficients], ElboTerms]
 
 
 class StepResult(NamedTuple):
@@ -99,54 +98,59 @@ def should_record(config: Config, device: torch.device) -> bool:
 # --- how
 
 
-class CompiledTerms:
-    """The ELBO of whole batches by torch.compile; by the plain function for the smaller last batch of an epoch.
+class CompiledForward:
+    """A forward pass of whole batches by torch.compile; by the plain function for the smaller last batch of an epoch.
 
-    The first whole batch decides: where compiling fails, or gives another loss or gradient, the plain function serves
-    for good. (PyTorch 2.14 on a CPU miscomputes ELU before a BatchNorm of three channels_last channels, silently.)
+    The first whole batch decides: where compiling fails, or gives another loss or gradient (in evaluation: or other
+    responsibilities), the plain function serves for good. (PyTorch 2.14 on a CPU miscomputes ELU before a BatchNorm of
+    three channels_last channels, silently.)
     """
 
     TOLERANCE = 0.1  # a wrong gradient is far more off, one of another rounding in bf16 far less
 
-    def __init__(self, model: MFCVAE, plain: LossTerms, batch_size: int):
+    def __init__(self, model: MFCVAE, plain: Forward, batch_size: int):
         self.model, self.plain, self.batch_size = model, plain, batch_size
-        self.chosen: LossTerms | None = None
+        self.chosen: Forward | None = None
 
-    def __call__(self, x: Tensor, weights: Coefficients) -> ElboTerms:
+    def __call__(self, x: Tensor, weights: Coefficients) -> tuple[list[Tensor], ElboTerms]:
         if len(x) != self.batch_size:
             return self.plain(x, weights)
         if self.chosen is None:
             self.chosen = self._choose(x, weights)
         return self.chosen(x, weights)
 
-    def _choose(self, x: Tensor, weights: Coefficients) -> LossTerms:
+    def _choose(self, x: Tensor, weights: Coefficients) -> Forward:
+        what, second = ("training step", "gradient") if self.model.training else ("evaluation", "responsibilities")
         try:
             from inductor import compile_options
 
             fast = torch.compile(self.plain, fullgraph=True, dynamic=False, options=compile_options(x.device))
-            (loss, gradient), (fast_loss, fast_gradient) = (
-                self._loss_and_gradient(function, x, weights) for function in (self.plain, fast)
+            (loss, values), (fast_loss, fast_values) = (
+                self._loss_and_values(function, x, weights) for function in (self.plain, fast)
             )
             loss_error = (fast_loss - loss).abs() / (1 + loss.abs())
-            error = float(max(loss_error, (fast_gradient - gradient).norm() / gradient.norm()))
+            error = float(max(loss_error, (fast_values - values).norm() / values.norm()))
             if error < self.TOLERANCE:
                 return fast
-            reason = f"its loss or gradient is off by {error:.0%}"
+            reason = f"its loss or {second} is off by {error:.0%}"
         except Exception as failure:  # compilers raise errors of many kinds
             reason = one_line(failure)
-        log.warning("compiling the training step does not work here, it runs without: %s", reason)
+        log.warning("compiling the %s does not work here, it runs without: %s", what, reason)
         return self.plain
 
-    def _loss_and_gradient(self, loss_terms: LossTerms, x: Tensor, weights: Coefficients) -> tuple[Tensor, Tensor]:
-        """The loss () and its gradient (n_parameters,); random state and running statistics stay as they are."""
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
+    def _loss_and_values(self, forward: Forward, x: Tensor, weights: Coefficients) -> tuple[Tensor, Tensor]:
+        """The loss () and its gradient (n_parameters,), or the responsibilities (B, sum of K_j); no state changes."""
         buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
         with preserved_random_state():
-            loss = loss_terms(x, weights).loss
-            gradient = torch.autograd.grad(loss, parameters)
+            terms = forward(x, weights)[1]
+            if self.model.training:
+                parameters = [p for p in self.model.parameters() if p.requires_grad]
+                values = torch.cat([g.flatten() for g in torch.autograd.grad(terms.loss, parameters)])
+            else:
+                values = torch.cat(terms.q_c_x, dim=1)
         for buffer, before in buffers:
             buffer.copy_(before)
-        return loss.detach(), torch.cat([g.flatten() for g in gradient])
+        return terms.loss.detach(), values
 
 
 class RecordedStep:

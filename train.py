@@ -26,12 +26,12 @@ import speed
 from config import Config, different_settings, load_config, portable_settings, warn_of_flags_without_effect
 from datasets import Dataset, DatasetSpec, Split, dataset_spec, load_dataset, split_labels, to_float, training_batches
 from figures import generation_figures, split_figures
-from inference import SCALAR_TERMS, full_weights, predict
+from inference import SCALAR_TERMS, Forward, at_means, full_weights, predict, sampled
 from load_model import save_model
 from metrics import ClusterScores, summarise
-from mfcvae import MFCVAE, ElboTerms, data_init
+from mfcvae import MFCVAE, data_init
 from progressive import Coefficients, epoch_coefficients, progressive_coefficients
-from speed import LossTerms, Step, StepResult
+from speed import Step, StepResult
 from tracking import EpochProgress, RunFolder, Tracker
 from utils import UserError, make_folder, preserved_random_state, resolve_device, run, seed_everything
 
@@ -62,18 +62,16 @@ class Training:
         self.is_compiled = speed.should_compile(config, device, n_steps)
         self.is_recorded = speed.should_record(config, device)
         self.step = self._step()
+        self.forward_at_means = self._compiled(partial(at_means, self.model), config.eval_batch_size)
+
+    def _compiled(self, forward: Forward, batch_size: int) -> Forward:
+        return speed.CompiledForward(self.model, forward, batch_size) if self.is_compiled else forward
 
     def _step(self) -> Step:
         """The training step on uint8 images (B, C, H, W) and coefficients (4, J), as fast as this machine does it."""
-        loss_terms, batch_size = self.loss_terms, self.config.batch_size
-        if self.is_compiled:
-            loss_terms = speed.CompiledTerms(self.model, loss_terms, batch_size)
-        step = partial(training_step, loss_terms, self.optimizer)
+        batch_size = self.config.batch_size
+        step = partial(training_step, self._compiled(partial(sampled, self.model), batch_size), self.optimizer)
         return speed.RecordedStep(step, batch_size, self.device) if self.is_recorded else step
-
-    def loss_terms(self, x: torch.Tensor, weights: Coefficients) -> ElboTerms:
-        """The ELBO of images x (B, C, H, W), z drawn."""
-        return self.model(x, weights).terms
 
     @property
     def data_facts(self) -> dict[str, Any]:
@@ -157,10 +155,10 @@ def n_batches_per_epoch(config: Config, n_images: int) -> int:
 
 
 def training_step(
-    loss_terms: LossTerms, optimizer: torch.optim.Optimizer, images: torch.Tensor, weights: torch.Tensor
+    forward: Forward, optimizer: torch.optim.Optimizer, images: torch.Tensor, weights: torch.Tensor
 ) -> StepResult:
     """One step of the optimiser on images (B, C, H, W) uint8 with coefficients (4, J)."""
-    terms = loss_terms(to_float(images), Coefficients(*weights.unbind()))
+    _, terms = forward(to_float(images), Coefficients(*weights.unbind()))
     optimizer.zero_grad(set_to_none=True)
     terms.loss.backward()
     optimizer.step()
@@ -203,7 +201,9 @@ def evaluate(training: Training, dataset: Dataset, weights: Coefficients) -> dic
     if config.n_test_batches >= 0:
         n = config.n_test_batches * config.eval_batch_size
         test = Split(test.images[:n], test.labels[:n])
-    predictions = predict(training.model, test.images, weights, config.eval_batch_size)
+    predictions = predict(
+        training.model, test.images, weights, config.eval_batch_size, forward=training.forward_at_means
+    )
     numbers = scores("test_metric", config, predictions.clusters, test, dataset.spec)
     confidences = enumerate(predictions.confidences.mean(axis=0).tolist())
     numbers |= {f"test_metric/confidence_{j}": confidence for j, confidence in confidences}
