@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import platform
 import resource
@@ -80,18 +81,24 @@ def random_dataset(config: Config, device: torch.device, arguments: argparse.Nam
 def measure(config: Config, device: torch.device, dataset: Dataset, n_repeats: int, n_steps: int) -> dict:
     """All numbers of one configuration, by name. Times are seconds, medians of n_repeats; memory is MiB."""
     n_train, n_test = len(dataset.train), len(dataset.test)
-    rates = [matrix_rate(device)]
     training = train.Training(config, dataset.spec, device)
-    first_steps, step = step_seconds(training, dataset.train, n_repeats, n_steps)
-    epoch_parts = epoch_seconds(training, dataset, n_repeats)
-    memory = peak_memory(device)
-    rates.append(matrix_rate(device))  # before and after, should the machine's clock change in between
+    first_steps = steps_seconds(training, dataset.train, N_FIRST_STEPS)
+    epoch_seconds(training, dataset)  # warms up
+    memory = peak_memory(device)  # before that of the products is added
+    steps, epochs, rates = [], [], [matrix_rate(device)]
+    for _ in range(n_repeats):  # in turn, as a machine's speed changes from minute to minute
+        steps.append(steps_seconds(training, dataset.train, n_steps) / n_steps)
+        epochs.append(epoch_seconds(training, dataset))
+        rates.append(matrix_rate(device))
     how = training.how
     del training
     flops_per_image = {name: n / m for name, (n, m) in model_flops(config, dataset, device).items()}
     train_flops, test_flops = flops_per_image["train"] * n_train, flops_per_image["test"] * n_test
-    rate, epoch = statistics.mean(rates), sum(epoch_parts.values())
     step_images = min(config.batch_size, n_train)
+    step_flops, epoch_flops = flops_per_image["train"] * step_images, train_flops + test_flops
+    epoch_parts = {name: statistics.median(parts[name] for parts in epochs) for name in epochs[0]}
+    step, epoch = statistics.median(steps), sum(epoch_parts.values())
+    around = [statistics.mean(pair) for pair in itertools.pairwise(rates)]  # the rate around each repeat
     return {
         "configuration": config.name,
         "hardware": hardware(device),
@@ -109,11 +116,13 @@ def measure(config: Config, device: torch.device, dataset: Dataset, n_repeats: i
         "epoch_images_per_second": n_train / epoch,
         "compile_seconds": max(0.0, first_steps - N_FIRST_STEPS * step),
         **memory,
-        "step_flops": flops_per_image["train"] * step_images,
-        "epoch_flops": train_flops + test_flops,
-        "matrix_flops_per_second": rate,
-        "step_efficiency": flops_per_image["train"] * step_images / step / rate,
-        "epoch_efficiency": (train_flops + test_flops) / epoch / rate,
+        "step_flops": step_flops,
+        "epoch_flops": epoch_flops,
+        "matrix_flops_per_second": statistics.median(rates),
+        "step_efficiency": statistics.median(step_flops / t / r for t, r in zip(steps, around, strict=True)),
+        "epoch_efficiency": statistics.median(
+            epoch_flops / sum(parts.values()) / r for parts, r in zip(epochs, around, strict=True)
+        ),
     }
 
 
@@ -134,35 +143,25 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def step_seconds(training: train.Training, split: Split, n_repeats: int, n_steps: int) -> tuple[float, float]:
-    """Of the first few training steps together, in which it is compiled; and of one step later on."""
+def steps_seconds(training: train.Training, split: Split, n: int) -> float:
+    """Of n training steps in a row."""
     images = split.images[: training.config.batch_size]
     weights = torch.ones(4, training.config.J_n_mixtures, device=training.device)
-
-    def steps(n: int) -> float:
-        return seconds(lambda: [training.step(images, weights) for _ in range(n)], training.device)
-
     training.model.train()
-    first = steps(N_FIRST_STEPS)
-    return first, statistics.median(steps(n_steps) / n_steps for _ in range(n_repeats))
+    return seconds(lambda: [training.step(images, weights) for _ in range(n)], training.device)
 
 
-def epoch_seconds(training: train.Training, dataset: Dataset, n_repeats: int) -> dict[str, float]:
-    """Of the three parts of an epoch: training, evaluation, and the metrics of both. The first epoch is not counted."""
+def epoch_seconds(training: train.Training, dataset: Dataset) -> dict[str, float]:
+    """Of the three parts of an epoch: training, evaluation, and the metrics of both."""
     config, last = training.config, training.config.n_epochs - 1
     weights = full_weights(config.J_n_mixtures).on(training.device)
-    parts: dict[str, list[float]] = {"training": [], "evaluation": [], "metrics": []}
-    for _ in range(n_repeats + 1):
-        trained = seconds(lambda: train.train_epoch(training, dataset, last), training.device)
-        evaluated = seconds(lambda: train.evaluate(training, dataset, weights), training.device)
-        scored = [
-            seconds(lambda split=split: scores(config, split, dataset.spec), training.device)
-            for split in (dataset.train, dataset.test)
-        ]
-        parts["training"].append(trained - scored[0])
-        parts["evaluation"].append(evaluated - scored[1])
-        parts["metrics"].append(sum(scored))
-    return {name: statistics.median(values[1:]) for name, values in parts.items()}
+    trained = seconds(lambda: train.train_epoch(training, dataset, last), training.device)
+    evaluated = seconds(lambda: train.evaluate(training, dataset, weights), training.device)
+    scored = [
+        seconds(lambda split=split: scores(config, split, dataset.spec), training.device)
+        for split in (dataset.train, dataset.test)
+    ]
+    return {"training": trained - scored[0], "evaluation": evaluated - scored[1], "metrics": sum(scored)}
 
 
 def scores(config: Config, split: Split, spec: DatasetSpec) -> dict[str, float]:
@@ -175,7 +174,7 @@ def scores(config: Config, split: Split, spec: DatasetSpec) -> dict[str, float]:
 def profile(config: Config, dataset: Dataset, device: torch.device, n_steps: int) -> dict[str, float]:
     """Share of each operation in the time of training steps, the largest 15 first. What was compiled for a CPU is one."""
     training = train.Training(config, dataset.spec, device)
-    step_seconds(training, dataset.train, 1, 1)
+    steps_seconds(training, dataset.train, N_FIRST_STEPS)
     images = dataset.train.images[: config.batch_size]
     weights = torch.ones(4, config.J_n_mixtures, device=device)
     with torch.profiler.profile() as profiler:
