@@ -1,4 +1,4 @@
-"""How torch.compile is told to compile the training step: two things that Inductor's code for CPUs does badly, avoided.
+"""How torch.compile is told to compile training and evaluation: two things that Inductor's code for CPUs does badly, avoided.
 
 Imported only where a step is compiled: torch._inductor takes a second to load. Measured in benchmarks/README.md.
 """

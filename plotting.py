@@ -177,7 +177,7 @@ class _Pixels(AxesImage):
     def make_image(
         self, renderer: RendererBase, magnification: float = 1.0, unsampled: bool = False
     ) -> tuple[np.ndarray, float, float, Affine2DBase | None]:
-        """RGBA bytes and where their lower left corner lies. Resampling a grid takes 145 MiB for a moment, this 8."""
+        """RGBA bytes and where their lower left corner lies. Resampling takes twelve times the memory for a moment."""
         picture = self.get_array()
         height, width = picture.shape[:2]
         left, bottom, right, top = np.rint(self.axes.bbox.extents).astype(int)  # figure pixels
