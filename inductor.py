@@ -74,4 +74,6 @@ def compile_options(device: torch.device) -> dict[str, Any]:
     options: dict[str, Any] = {"fallback_random": True}  # the generator of eager mode: the same noise is drawn
     if device.type == "cpu":
         options |= {"custom_partitioner_fn": KeepActivations(), "joint_custom_pre_pass": PlainFunctions()}
+        # One product for the two heads of a facet, which share their input.
+        options |= {"pre_grad_fusion_options": {"batch_linear_lhs": {"min_fuse_set_size": 2}}}
     return options

@@ -45,12 +45,6 @@ def full_weights(J: int) -> Coefficients:
     return Coefficients(*[(1.0,) * J] * 4)
 
 
-def sampled(model: MFCVAE, x: Tensor, weights: Coefficients) -> tuple[list[Tensor], ElboTerms]:
-    """z_j ~ q(z_j | x) and the ELBO's terms there, as in training."""
-    output = model(x, weights)
-    return output.z, output.terms
-
-
 def at_means(model: MFCVAE, x: Tensor, weights: Coefficients) -> tuple[list[Tensor], ElboTerms]:
     """z_j = m_j(x) and the ELBO's terms there, as in evaluation."""
     output = model(x, weights, sample=False)

@@ -131,8 +131,15 @@ class MixturePrior(nn.Module):
         return Independent(Normal(self.mean, sigma, validate_args=False), 1, validate_args=False)
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """z: (B, D) -> (B, K): log p(z | c = k)."""
-        return self.components().log_prob(z.unsqueeze(1))  # (B, 1, D) against (K, D) -> (B, K)
+        """z: (B, D) -> (B, K): log p(z | c = k).
+
+        With D before K the inner loops run over the clusters, of which there are more than dimensions.
+        """
+        if self.is_full:
+            return self.components().log_prob(z.unsqueeze(1))  # (B, 1, D) against (K, D) -> (B, K)
+        sigma = self.positive(self.free_spread).sqrt()  # (K, D)
+        p_z_c = Normal(self.mean.T, sigma.T, validate_args=False)  # (D, K)
+        return p_z_c.log_prob(z.unsqueeze(2)).sum(1)  # (B, D, 1) against (D, K) -> (B, D, K) -> (B, K)
 
     def sample(self, c: Tensor, eps: Tensor, temperature: float = 1.0) -> Tensor:
         """z ~ p(z | c), its standard deviation scaled by the temperature. c: (B,), standard normal eps: (B, D) -> (B, D)."""

@@ -5,17 +5,18 @@ Nothing here changes what is computed beyond rounding; what fails, or would, giv
 
 from __future__ import annotations
 
+import atexit
+import ctypes
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from config import Config
-from inference import Forward
-from mfcvae import MFCVAE, ElboTerms
+from mfcvae import MFCVAE
 from progressive import Coefficients
 from utils import preserved_random_state
 
@@ -25,6 +26,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # Compiling takes up to 16 s for MNIST and 41 s for 3DShapes, and saves 6 and 54 ms of a step or more (benchmarks/README.md):
 # some thousand steps earn it back. The digits' short runs are left alone.
 MIN_STEPS_TO_COMPILE = 10_000
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 class StepResult(NamedTuple):
@@ -37,6 +39,9 @@ class StepResult(NamedTuple):
 
 
 Step = Callable[[Tensor, Tensor], StepResult]
+"""Images (B, C, H, W) uint8 and coefficients (4, J) -> what the epoch remembers."""
+Loss = Callable[[Tensor, Tensor], tuple[Tensor, StepResult]]
+"""The same -> the loss () to be minimised, and what the epoch remembers."""
 
 
 # --- what to do on this machine
@@ -83,6 +88,19 @@ def use_onednn(device: torch.device) -> None:
         products.fp32_precision = before
 
 
+def keep_freed_memory(device: torch.device) -> None:
+    """Have glibc keep what a step frees for the next one, until the process ends.
+
+    By default it returns large blocks to the system, which clears their pages anew in every step (benchmarks/README.md).
+    The setting is the whole process's; other C libraries have none.
+    """
+    libc = ctypes.CDLL(None)
+    if device.type == "cpu" and hasattr(libc, "mallopt"):
+        libc.mallopt(M_MMAP_THRESHOLD, 2**30)  # bytes; what is larger is mapped, and returned when freed
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        atexit.register(libc.malloc_trim, 0)  # as libraries for GPUs need memory once more when they are unloaded
+
+
 def should_compile(config: Config, device: torch.device, n_steps: int) -> bool:
     """Whether a run of n_steps steps is compiled: where asked, or where it was measured to pay (benchmarks/README.md)."""
     if config.compile != "auto":
@@ -108,28 +126,28 @@ class CompiledForward:
 
     TOLERANCE = 0.1  # a wrong gradient is far more off, one of another rounding in bf16 far less
 
-    def __init__(self, model: MFCVAE, plain: Forward, batch_size: int):
+    def __init__(self, model: MFCVAE, plain: Callable[..., Any], batch_size: int):
+        """`plain` takes images and coefficients: a Loss while the model trains, a Forward in evaluation."""
         self.model, self.plain, self.batch_size = model, plain, batch_size
-        self.chosen: Forward | None = None
+        self.chosen: Callable[..., Any] | None = None
 
-    def __call__(self, x: Tensor, weights: Coefficients) -> tuple[list[Tensor], ElboTerms]:
-        if len(x) != self.batch_size:
-            return self.plain(x, weights)
+    def __call__(self, images: Tensor, weights: Tensor | Coefficients) -> Any:
+        if len(images) != self.batch_size:
+            return self.plain(images, weights)
         if self.chosen is None:
-            self.chosen = self._choose(x, weights)
-        return self.chosen(x, weights)
+            self.chosen = self._choose(images, weights)
+        return self.chosen(images, weights)
 
-    def _choose(self, x: Tensor, weights: Coefficients) -> Forward:
+    def _choose(self, images: Tensor, weights: Tensor | Coefficients) -> Callable[..., Any]:
         what, second = ("training step", "gradient") if self.model.training else ("evaluation", "responsibilities")
         try:
             from inductor import compile_options
 
-            fast = torch.compile(self.plain, fullgraph=True, dynamic=False, options=compile_options(x.device))
-            (loss, values), (fast_loss, fast_values) = (
-                self._loss_and_values(function, x, weights) for function in (self.plain, fast)
-            )
+            fast = torch.compile(self.plain, fullgraph=True, dynamic=False, options=compile_options(images.device))
+            loss, values = self._loss_and_values(self.plain, images, weights)
+            fast_loss, fast_values = self._loss_and_values(fast, images, weights)
             loss_error = (fast_loss - loss).abs() / (1 + loss.abs())
-            error = float(max(loss_error, (fast_values - values).norm() / values.norm()))
+            error = float(max(loss_error, norm([a - b for a, b in zip(fast_values, values, strict=True)]) / norm(values)))
             if error < self.TOLERANCE:
                 return fast
             reason = f"its loss or {second} is off by {error:.0%}"
@@ -138,19 +156,21 @@ class CompiledForward:
         log.warning("compiling the %s does not work here, it runs without: %s", what, reason)
         return self.plain
 
-    def _loss_and_values(self, forward: Forward, x: Tensor, weights: Coefficients) -> tuple[Tensor, Tensor]:
-        """The loss () and its gradient (n_parameters,), or the responsibilities (B, sum of K_j); no state changes."""
+    def _loss_and_values(
+        self, forward: Callable[..., Any], images: Tensor, weights: Tensor | Coefficients
+    ) -> tuple[Tensor, Sequence[Tensor]]:
+        """The loss () and its gradients, one for each parameter, or J responsibilities (B, K_j); no state changes."""
         buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
         with preserved_random_state():
-            terms = forward(x, weights)[1]
             if self.model.training:
-                parameters = [p for p in self.model.parameters() if p.requires_grad]
-                values = torch.cat([g.flatten() for g in torch.autograd.grad(terms.loss, parameters)])
+                loss, _ = forward(images, weights)
+                values = torch.autograd.grad(loss, [p for p in self.model.parameters() if p.requires_grad])
             else:
-                values = torch.cat(terms.q_c_x, dim=1)
+                _, terms = forward(images, weights)
+                loss, values = terms.loss, terms.q_c_x
         for buffer, before in buffers:
             buffer.copy_(before)
-        return terms.loss.detach(), values
+        return loss.detach(), values
 
 
 class RecordedStep:
@@ -202,6 +222,11 @@ class RecordedStep:
         except Exception as failure:  # drivers and libraries raise errors of many kinds
             log.warning("the training step cannot be recorded here, it runs without: %s", one_line(failure))
             self.has_failed = True
+
+
+def norm(tensors: Sequence[Tensor]) -> Tensor:
+    """(): the Euclidean norm of all numbers in some tensors."""
+    return torch.stack([t.norm() for t in tensors]).norm()
 
 
 def one_line(error: Exception) -> str:

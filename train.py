@@ -12,7 +12,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -26,12 +26,12 @@ import speed
 from config import Config, different_settings, load_config, portable_settings, warn_of_flags_without_effect
 from datasets import Dataset, DatasetSpec, Split, dataset_spec, load_dataset, split_labels, to_float, training_batches
 from figures import generation_figures, split_figures
-from inference import SCALAR_TERMS, Forward, at_means, full_weights, predict, sampled
+from inference import SCALAR_TERMS, at_means, full_weights, predict
 from load_model import save_model
 from metrics import ClusterScores, summarise
 from mfcvae import MFCVAE, data_init
 from progressive import Coefficients, epoch_coefficients, progressive_coefficients
-from speed import Step, StepResult
+from speed import Loss, Step, StepResult
 from tracking import EpochProgress, RunFolder, Tracker
 from utils import UserError, make_folder, preserved_random_state, resolve_device, run, seed_everything
 
@@ -51,6 +51,7 @@ class Training:
         self.device = device
         self.precision = speed.resolve_precision(config, device)
         speed.use_onednn(device)
+        speed.keep_freed_memory(device)
         self.model = MFCVAE(config, spec, speed.DTYPES[self.precision]).to(device)
         if config.model_type == "conv_vlae":
             self.model.to(memory_format=torch.channels_last)
@@ -64,13 +65,13 @@ class Training:
         self.step = self._step()
         self.forward_at_means = self._compiled(partial(at_means, self.model), config.eval_batch_size)
 
-    def _compiled(self, forward: Forward, batch_size: int) -> Forward:
+    def _compiled(self, forward: Callable[..., Any], batch_size: int) -> Callable[..., Any]:
         return speed.CompiledForward(self.model, forward, batch_size) if self.is_compiled else forward
 
     def _step(self) -> Step:
         """The training step on uint8 images (B, C, H, W) and coefficients (4, J), as fast as this machine does it."""
         batch_size = self.config.batch_size
-        step = partial(training_step, self._compiled(partial(sampled, self.model), batch_size), self.optimizer)
+        step = partial(training_step, self._compiled(partial(training_loss, self.model), batch_size), self.optimizer)
         return speed.RecordedStep(step, batch_size, self.device) if self.is_recorded else step
 
     @property
@@ -154,18 +155,24 @@ def n_batches_per_epoch(config: Config, n_images: int) -> int:
     return -(-n_images // config.batch_size)
 
 
-def training_step(
-    forward: Forward, optimizer: torch.optim.Optimizer, images: torch.Tensor, weights: torch.Tensor
-) -> StepResult:
-    """One step of the optimiser on images (B, C, H, W) uint8 with coefficients (4, J)."""
-    _, terms = forward(to_float(images), Coefficients(*weights.unbind()))
-    optimizer.zero_grad(set_to_none=True)
-    terms.loss.backward()
-    optimizer.step()
+def training_loss(model: MFCVAE, images: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, StepResult]:
+    """The loss () at z_j ~ q(z_j | x), and what the epoch remembers. images: (B, C, H, W) uint8, coefficients (4, J)."""
+    terms = model(to_float(images), Coefficients(*weights.unbind())).terms
     with torch.no_grad():
         scalars = torch.stack([getattr(terms, name).sum() for name in SCALAR_TERMS])
         clusters = torch.stack([q.argmax(dim=1) for q in terms.q_c_x], dim=1)  # (B, J)
-    return StepResult(scalars, clusters)
+    return terms.loss, StepResult(scalars, clusters)
+
+
+def training_step(
+    forward: Loss, optimizer: torch.optim.Optimizer, images: torch.Tensor, weights: torch.Tensor
+) -> StepResult:
+    """One step of the optimiser on images (B, C, H, W) uint8 with coefficients (4, J)."""
+    loss, result = forward(images, weights)
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return result
 
 
 def train_epoch(training: Training, dataset: Dataset, epoch: int) -> dict[str, float]:
@@ -260,6 +267,7 @@ def train_loop(training: Training, dataset: Dataset, folder: RunFolder, tracker:
             numbers["epoch_seconds"] = time.monotonic() - started
             is_shown = epoch % config.vis_every_n_epochs == 0 or epoch == last
             tracker.log(epoch, numbers, draw(training, dataset, weights) if is_shown else ())
+            state = None  # only one copy at a time
             state = training.state(epoch)
             if epoch % config.checkpoint_every_n_epochs == 0 or epoch == last:
                 folder.save_checkpoint(state)

@@ -81,6 +81,7 @@ def test_small_tensors_keep_what_is_exact_for_small_numbers(name):
 
 def test_only_what_is_compiled_for_a_cpu_is_told():
     on_cpu, on_gpu = (compile_options(torch.device(name)) for name in ("cpu", "cuda"))
+    assert on_cpu.pop("pre_grad_fusion_options").keys() == {"batch_linear_lhs"}
     passes = {name: on_cpu[name] for name in on_cpu.keys() - on_gpu.keys()}
     assert on_gpu == {"fallback_random": True}
     assert on_cpu["fallback_random"]
