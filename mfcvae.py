@@ -133,12 +133,12 @@ class MixturePrior(nn.Module):
     def log_prob(self, z: Tensor) -> Tensor:
         """z: (B, D) -> (B, K): log p(z | c = k).
 
-        With D before K the inner loops run over the clusters, of which there are more than dimensions.
+        With D before K the innermost loops run over the clusters, of which there are more than dimensions.
         """
         if self.is_full:
             return self.components().log_prob(z.unsqueeze(1))  # (B, 1, D) against (K, D) -> (B, K)
-        sigma = self.positive(self.free_spread).sqrt()  # (K, D)
-        p_z_c = Normal(self.mean.T, sigma.T, validate_args=False)  # (D, K)
+        mean, sigma = self.mean.T.contiguous(), self.positive(self.free_spread).sqrt().T.contiguous()  # (D, K)
+        p_z_c = Normal(mean, sigma, validate_args=False)
         return p_z_c.log_prob(z.unsqueeze(2)).sum(1)  # (B, D, 1) against (D, K) -> (B, D, K) -> (B, K)
 
     def sample(self, c: Tensor, eps: Tensor, temperature: float = 1.0) -> Tensor:
