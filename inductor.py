@@ -1,4 +1,5 @@
-"""How torch.compile is told to compile training and evaluation: two things that Inductor's code for CPUs does badly, avoided.
+"""How torch.compile is told to compile training and evaluation: two things that Inductor's code for CPUs does badly, avoided,
+and one that it does where asked.
 
 Imported only where a step is compiled: torch._inductor takes a second to load. Measured in benchmarks/README.md.
 """

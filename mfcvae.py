@@ -133,11 +133,13 @@ class MixturePrior(nn.Module):
     def log_prob(self, z: Tensor) -> Tensor:
         """z: (B, D) -> (B, K): log p(z | c = k).
 
-        With D before K the innermost loops run over the clusters, of which there are more than dimensions.
+        With D before K, in memory too, the innermost loops run over the clusters: of less than a vector, as there are
+        dimensions, the compiler makes slow ones (benchmarks/README.md).
         """
+        components = self.components()
         if self.is_full:
-            return self.components().log_prob(z.unsqueeze(1))  # (B, 1, D) against (K, D) -> (B, K)
-        mean, sigma = self.mean.T.contiguous(), self.positive(self.free_spread).sqrt().T.contiguous()  # (D, K)
+            return components.log_prob(z.unsqueeze(1))  # (B, 1, D) against (K, D) -> (B, K)
+        mean, sigma = components.base_dist.loc.T.contiguous(), components.base_dist.scale.T.contiguous()  # (D, K)
         p_z_c = Normal(mean, sigma, validate_args=False)
         return p_z_c.log_prob(z.unsqueeze(2)).sum(1)  # (B, D, 1) against (D, K) -> (B, D, K) -> (B, K)
 

@@ -8,14 +8,18 @@ from __future__ import annotations
 import atexit
 import ctypes
 import logging
+import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
 from config import Config
+from inference import Forward
 from mfcvae import MFCVAE
 from progressive import Coefficients
 from utils import preserved_random_state
@@ -88,17 +92,21 @@ def use_onednn(device: torch.device) -> None:
         products.fp32_precision = before
 
 
+@cache
 def keep_freed_memory(device: torch.device) -> None:
-    """Have glibc keep what a step frees for the next one, until the process ends.
+    """Have glibc keep what a step on a CPU frees for the next one, until the process ends.
 
     By default it returns large blocks to the system, which clears their pages anew in every step (benchmarks/README.md).
     The setting is the whole process's; other C libraries have none.
     """
+    if device.type != "cpu" or sys.platform != "linux":
+        return
     libc = ctypes.CDLL(None)
-    if device.type == "cpu" and hasattr(libc, "mallopt"):
-        libc.mallopt(M_MMAP_THRESHOLD, 2**30)  # bytes; what is larger is mapped, and returned when freed
-        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-        atexit.register(libc.malloc_trim, 0)  # as libraries for GPUs need memory once more when they are unloaded
+    if hasattr(libc, "mallopt"):
+        # Bytes; what is larger is mapped, and returned when freed. Before glibc 2.35 the limit is 32 MiB.
+        _ = libc.mallopt(M_MMAP_THRESHOLD, 2**30) or libc.mallopt(M_MMAP_THRESHOLD, 2**25)
+        libc.mallopt(M_TRIM_THRESHOLD, -1)  # never
+        atexit.register(libc.malloc_trim, 0)  # unloading PyTorch's libraries for GPUs takes some 120 MiB
 
 
 def should_compile(config: Config, device: torch.device, n_steps: int) -> bool:
@@ -126,10 +134,10 @@ class CompiledForward:
 
     TOLERANCE = 0.1  # a wrong gradient is far more off, one of another rounding in bf16 far less
 
-    def __init__(self, model: MFCVAE, plain: Callable[..., Any], batch_size: int):
+    def __init__(self, model: MFCVAE, plain: Loss | Forward, batch_size: int):
         """`plain` takes images and coefficients: a Loss while the model trains, a Forward in evaluation."""
         self.model, self.plain, self.batch_size = model, plain, batch_size
-        self.chosen: Callable[..., Any] | None = None
+        self.chosen: Loss | Forward | None = None
 
     def __call__(self, images: Tensor, weights: Tensor | Coefficients) -> Any:
         if len(images) != self.batch_size:
@@ -138,7 +146,7 @@ class CompiledForward:
             self.chosen = self._choose(images, weights)
         return self.chosen(images, weights)
 
-    def _choose(self, images: Tensor, weights: Tensor | Coefficients) -> Callable[..., Any]:
+    def _choose(self, images: Tensor, weights: Tensor | Coefficients) -> Loss | Forward:
         what, second = ("training step", "gradient") if self.model.training else ("evaluation", "responsibilities")
         try:
             from inductor import compile_options
@@ -147,7 +155,8 @@ class CompiledForward:
             loss, values = self._loss_and_values(self.plain, images, weights)
             fast_loss, fast_values = self._loss_and_values(fast, images, weights)
             loss_error = (fast_loss - loss).abs() / (1 + loss.abs())
-            error = float(max(loss_error, norm([a - b for a, b in zip(fast_values, values, strict=True)]) / norm(values)))
+            differences = [a - b for a, b in zip(fast_values, values, strict=True)]
+            error = float(torch.maximum(loss_error, get_total_norm(differences) / get_total_norm(values)))
             if error < self.TOLERANCE:
                 return fast
             reason = f"its loss or {second} is off by {error:.0%}"
@@ -157,7 +166,7 @@ class CompiledForward:
         return self.plain
 
     def _loss_and_values(
-        self, forward: Callable[..., Any], images: Tensor, weights: Tensor | Coefficients
+        self, forward: Loss | Forward, images: Tensor, weights: Tensor | Coefficients
     ) -> tuple[Tensor, Sequence[Tensor]]:
         """The loss () and its gradients, one for each parameter, or J responsibilities (B, K_j); no state changes."""
         buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
@@ -222,11 +231,6 @@ class RecordedStep:
         except Exception as failure:  # drivers and libraries raise errors of many kinds
             log.warning("the training step cannot be recorded here, it runs without: %s", one_line(failure))
             self.has_failed = True
-
-
-def norm(tensors: Sequence[Tensor]) -> Tensor:
-    """(): the Euclidean norm of all numbers in some tensors."""
-    return torch.stack([t.norm() for t in tensors]).norm()
 
 
 def one_line(error: Exception) -> str:

@@ -12,7 +12,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ import speed
 from config import Config, different_settings, load_config, portable_settings, warn_of_flags_without_effect
 from datasets import Dataset, DatasetSpec, Split, dataset_spec, load_dataset, split_labels, to_float, training_batches
 from figures import generation_figures, split_figures
-from inference import SCALAR_TERMS, at_means, full_weights, predict
+from inference import SCALAR_TERMS, Forward, at_means, full_weights, predict
 from load_model import save_model
 from metrics import ClusterScores, summarise
 from mfcvae import MFCVAE, data_init
@@ -65,7 +65,7 @@ class Training:
         self.step = self._step()
         self.forward_at_means = self._compiled(partial(at_means, self.model), config.eval_batch_size)
 
-    def _compiled(self, forward: Callable[..., Any], batch_size: int) -> Callable[..., Any]:
+    def _compiled(self, forward: Loss | Forward, batch_size: int) -> Loss | Forward:
         return speed.CompiledForward(self.model, forward, batch_size) if self.is_compiled else forward
 
     def _step(self) -> Step:
@@ -165,13 +165,13 @@ def training_loss(model: MFCVAE, images: torch.Tensor, weights: torch.Tensor) ->
 
 
 def training_step(
-    forward: Loss, optimizer: torch.optim.Optimizer, images: torch.Tensor, weights: torch.Tensor
+    loss_of: Loss, optimizer: torch.optim.Optimizer, images: torch.Tensor, weights: torch.Tensor
 ) -> StepResult:
     """One step of the optimiser on images (B, C, H, W) uint8 with coefficients (4, J)."""
-    loss, result = forward(images, weights)
+    optimizer.zero_grad(set_to_none=True)  # before the forward pass, which needs the memory
+    loss, result = loss_of(images, weights)
     loss.backward()
     optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
     return result
 
 
@@ -248,13 +248,13 @@ def draw(training: Training, dataset: Dataset, weights: Coefficients) -> Iterato
 def train_loop(training: Training, dataset: Dataset, folder: RunFolder, tracker: Tracker, first_epoch: int) -> None:
     """All epochs that are left. Epoch 0 evaluates the initialised model; the others train, then evaluate.
 
-    The state at the end of the last whole epoch is saved every few epochs, and at once when interrupted.
+    The state at the end of the last whole epoch is saved every few epochs, and when interrupted.
     """
     config = training.config
     n_batches = n_batches_per_epoch(config, len(dataset.train))
     progress = EpochProgress(first_epoch, config.n_epochs, folder.read_metrics())
     last = config.n_epochs - 1
-    state = training.state(first_epoch - 1) if first_epoch > 0 else None
+    state = None
     try:
         for epoch in progress:
             started = time.monotonic()
@@ -267,7 +267,7 @@ def train_loop(training: Training, dataset: Dataset, folder: RunFolder, tracker:
             numbers["epoch_seconds"] = time.monotonic() - started
             is_shown = epoch % config.vis_every_n_epochs == 0 or epoch == last
             tracker.log(epoch, numbers, draw(training, dataset, weights) if is_shown else ())
-            state = None  # only one copy at a time
+            state = None  # one copy at a time
             state = training.state(epoch)
             if epoch % config.checkpoint_every_n_epochs == 0 or epoch == last:
                 folder.save_checkpoint(state)
@@ -347,17 +347,21 @@ def report(numbers: Mapping[str, float], config: Config, spec: DatasetSpec) -> s
     return "\n".join(lines)
 
 
+def begin(training: Training, dataset: Dataset, folder: RunFolder) -> int:
+    """Initialise the run of a folder, or restore where it stopped; the first epoch that is left."""
+    state = folder.load_checkpoint()
+    if state is not None:
+        return training.restore(state, folder.checkpoint_path)
+    if folder.model_path.exists():
+        raise UserError(f"{folder.path} holds a finished model but no checkpoint.pt; --overwrite trains it again")
+    training.initialise(dataset.train)
+    return 0
+
+
 def train_run(training: Training, dataset: Dataset, folder: RunFolder) -> int:
     """Start the run of a folder, or go on with it; the exit status."""
     config = training.config
-    state = folder.load_checkpoint()
-    if state is None and folder.model_path.exists():
-        raise UserError(f"{folder.path} holds a finished model but no checkpoint.pt; --overwrite trains it again")
-    if state is None:
-        training.initialise(dataset.train)
-        first_epoch = 0
-    else:
-        first_epoch = training.restore(state, folder.checkpoint_path)
+    first_epoch = begin(training, dataset, folder)
     folder.forget_after(first_epoch - 1)
     if first_epoch == config.n_epochs and (folder.model_path.exists() or not config.save_model):
         print(f"already finished: {folder.path}; --overwrite trains it again")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -13,6 +15,8 @@ from typing import Any
 import pytest
 import torch
 from test_train import NO_FIGURES, SMALL, run_small
+from torch._dynamo.utils import counters
+from torch._inductor.utils import fresh_cache
 
 import speed
 import train
@@ -113,6 +117,22 @@ def test_products_are_left_to_onednn_where_it_keeps_fp32(monkeypatch, products, 
     assert products.fp32_precision == ("bf16" if kept else "none")
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep memory")
+def test_memory_that_a_step_frees_is_kept_for_the_next():
+    """Pages that were returned to the system would fault anew: 2,048 of them in 8 MiB."""
+    program = """
+import resource, torch, speed
+speed.keep_freed_memory(torch.device("cpu"))
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    blocks = [torch.zeros(2**21), torch.zeros(2**22)]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print([faults() for _ in range(10)][5:])
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=HERE, capture_output=True, text=True, check=True)
+    assert max(json.loads(done.stdout)) < 100
+
+
 @pytest.mark.parametrize("flags", [{"avx2"}, {"avx2", "avx512f"}])
 def test_auto_compiles_long_runs_on_a_cpu_with_avx512(monkeypatch, flags):
     monkeypatch.setattr(speed, "cpu_flags", lambda: flags)
@@ -196,37 +216,63 @@ CONVOLUTIONAL = ["--model_type", "conv_vlae", "--activation", "elu", "--cov_type
 )
 def test_a_compiled_step_gives_the_numbers_of_the_plain_one(caplog, flags, rtol):
     """The last batches, of 157 images in training and 60 in evaluation, take the plain way in both."""
-    numbers, losses = {}, {}
-    for word in ("false", "true"):
-        training, dataset = small_training("--compile", word, "--eval_batch_size", "100", *flags)
-        assert training.is_compiled == (word == "true")
-        numbers[word] = [train.train_epoch(training, dataset, epoch) for epoch in (1, 2)]
-        losses[word] = train.evaluate(training, dataset, full_weights(2).on(CPU))["test_metric/loss"]
+    numbers, losses, n_shared = {}, {}, []
+    with fresh_cache():  # or nothing is counted
+        for word in ("false", "true"):
+            counters.clear()
+            training, dataset = small_training("--compile", word, "--eval_batch_size", "100", *flags)
+            assert training.is_compiled == (word == "true")
+            numbers[word] = [train.train_epoch(training, dataset, epoch) for epoch in (1, 2)]
+            n_shared.append(counters["inductor"]["batch_linear_lhs"])
+            losses[word] = train.evaluate(training, dataset, full_weights(2).on(CPU))["test_metric/loss"]
+            n_shared.append(counters["inductor"]["batch_linear_lhs"])
     assert not [record for record in caplog.records if record.name == "speed"]  # it did not fall back
+    assert n_shared == [0, 0, 2, 4]  # compiled: one product for the two heads of each of the two facets
     for plain, compiled in zip(*numbers.values(), strict=True):
         assert_near(compiled, plain, rtol=rtol)
     assert losses["true"] == pytest.approx(losses["false"], rel=rtol)
 
 
 def cannot_compile(function, **_):
-    def call(x, weights):
+    def call(images, weights):
         raise RuntimeError("no compiler\nfound")
 
     return call
 
 
-def compiles_wrongly(function, **_):
-    def call(images, weights):
-        first, second = function(images, weights)
-        if isinstance(second, speed.StepResult):  # in training: the loss and what the epoch remembers
-            return 1.5 * first, second
-        return first, second._replace(loss=1.5 * second.loss)
+def compiles(training_loss, terms):
+    """torch.compile with mistakes: in the loss of a training step, and in the terms of an evaluation."""
 
-    return call
+    def compile(function, **_):
+        def call(images, weights):
+            first, second = function(images, weights)
+            if isinstance(second, speed.StepResult):
+                return training_loss(first), second
+            return first, terms(second)
+
+        return call
+
+    return compile
+
+
+WRONG_LOSS = compiles(lambda loss: 1.5 * loss, lambda terms: terms._replace(loss=1.5 * terms.loss))
+WRONG_VALUES = compiles(
+    lambda loss: 2 * loss - loss.detach(), lambda terms: terms._replace(q_c_x=[1.5 * q for q in terms.q_c_x])
+)
+NOT_A_NUMBER = compiles(
+    lambda loss: loss + (loss - loss.detach()).sqrt(),
+    lambda terms: terms._replace(q_c_x=[q / 0 * 0 for q in terms.q_c_x]),
+)
 
 
 @pytest.mark.parametrize(
-    ("compile", "reason"), [(cannot_compile, "no compiler found"), (compiles_wrongly, "is off by")]
+    ("compile", "reason"),
+    [
+        pytest.param(cannot_compile, "no compiler found", id="fails"),
+        pytest.param(WRONG_LOSS, "is off by", id="loss"),
+        pytest.param(WRONG_VALUES, "is off by", id="gradient"),
+        pytest.param(NOT_A_NUMBER, "is off by nan%", id="nan"),
+    ],
 )
 def test_where_compiling_fails_the_plain_function_goes_on_after_one_line(monkeypatch, caplog, compile, reason):
     flags = ("--model_type", "conv_vlae", "--activation", "elu", "--eval_batch_size", "100")  # has running statistics
