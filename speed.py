@@ -27,7 +27,7 @@ from utils import preserved_random_state
 log = logging.getLogger(__name__)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-# Compiling takes up to 16 s for MNIST and 41 s for 3DShapes, and saves 6 and 54 ms of a step or more (benchmarks/README.md):
+# Compiling takes up to 34 s for MNIST and 41 s for 3DShapes, and saves 7 and 84 ms of a step (benchmarks/README.md):
 # some thousand steps earn it back. The digits' short runs are left alone.
 MIN_STEPS_TO_COMPILE = 10_000
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
