@@ -133,8 +133,8 @@ class MixturePrior(nn.Module):
     def log_prob(self, z: Tensor) -> Tensor:
         """z: (B, D) -> (B, K): log p(z | c = k).
 
-        With D before K, in memory too, the innermost loops run over the clusters: of less than a vector, as there are
-        dimensions, the compiler makes slow ones (benchmarks/README.md).
+        With D before K, in memory too, the innermost loops run over the clusters; those over the few dimensions, shorter
+        than a vector, would compile to slow ones (benchmarks/README.md).
         """
         components = self.components()
         if self.is_full:

@@ -103,8 +103,8 @@ def keep_freed_memory(device: torch.device) -> None:
         return
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
-        # Bytes; what is larger is mapped, and returned when freed. Before glibc 2.35 the limit is 32 MiB.
-        _ = libc.mallopt(M_MMAP_THRESHOLD, 2**30) or libc.mallopt(M_MMAP_THRESHOLD, 2**25)
+        if not libc.mallopt(M_MMAP_THRESHOLD, 2**30):  # bytes; what is larger is mapped, and returned when freed
+            libc.mallopt(M_MMAP_THRESHOLD, 2**25)  # the most that older versions take
         libc.mallopt(M_TRIM_THRESHOLD, -1)  # never
         atexit.register(libc.malloc_trim, 0)  # unloading PyTorch's libraries for GPUs takes some 120 MiB
 
