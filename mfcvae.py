@@ -21,7 +21,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Independent, MultivariateNormal, Normal
@@ -151,14 +150,6 @@ class MixturePrior(nn.Module):
         else:
             deviation = components.stddev[c] * eps
         return self.mean[c] + temperature * deviation
-
-    @torch.no_grad()
-    def fit(self, m: np.ndarray, seed: int) -> None:
-        """Take the means of a Gaussian mixture fitted to encodings m (N, D); variances and weights keep their start."""
-        from sklearn.mixture import GaussianMixture  # only where a run starts: it takes 50 MiB
-
-        mixture = GaussianMixture(len(self.mean), covariance_type="diag", random_state=seed).fit(m)
-        self.mean.copy_(torch.from_numpy(mixture.means_))
 
 
 class MFCVAE(nn.Module):

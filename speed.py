@@ -109,6 +109,17 @@ def keep_freed_memory(device: torch.device) -> None:
         atexit.register(libc.malloc_trim, 0)  # unloading PyTorch's libraries for GPUs takes some 120 MiB
 
 
+def leave_out_triton() -> None:
+    """Keep PyTorch from loading Triton, its compiler for GPUs, where there is none: 70 MiB (benchmarks/README.md).
+
+    As if it were not installed. Before anything imports torch._dynamo, as torchvision does; for the whole process.
+    """
+    if torch.cuda.is_available() or "triton" in sys.modules:
+        return
+    sys.modules["triton"] = None  # importing it fails
+    logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)  # which would say so
+
+
 def should_compile(config: Config, device: torch.device, n_steps: int) -> bool:
     """Whether a run of n_steps steps is compiled: where asked, or where it was measured to pay (benchmarks/README.md)."""
     if config.compile != "auto":

@@ -26,6 +26,7 @@ import speed
 from config import Config, different_settings, load_config, portable_settings, warn_of_flags_without_effect
 from datasets import Dataset, DatasetSpec, Split, dataset_spec, load_dataset, split_labels, to_float, training_batches
 from figures import generation_figures, split_figures
+from gmm import mixture_means
 from inference import SCALAR_TERMS, Forward, at_means, full_weights, predict
 from load_model import save_model
 from metrics import ClusterScores, summarise
@@ -94,8 +95,10 @@ class Training:
             data_init(self.model, to_float(batch.images), weights)
         if config.init_type_p_z_c == "gmm":
             encodings = predict(self.model, train.images, weights, config.eval_batch_size, with_terms=False).means
-            for prior, m in zip(self.model.prior, encodings, strict=True):
-                prior.fit(m, config.seed)
+            means = mixture_means(encodings, config.n_clusters_j_list, config.seed)
+            with torch.no_grad():  # variances and weights keep their start
+                for prior, mean in zip(self.model.prior, means, strict=True):
+                    prior.mean.copy_(torch.from_numpy(mean))
 
     def state(self, epoch: int) -> dict[str, Any]:
         """A copy of everything that the rest of the run depends on, as of the end of an epoch."""
@@ -396,6 +399,7 @@ def main(argv: Sequence[str] | None = None, sweep: Mapping[str, Any] | None = No
         spec = dataset_spec(config)
         print(describe_plan(config, spec, MFCVAE(config, spec)))
         return 0
+    speed.leave_out_triton()
     dataset = load_dataset(config, device)
     training = Training(config, dataset.spec, device)
     with closing(RunFolder.open(config, dataset.source)) as folder:

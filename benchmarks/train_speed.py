@@ -28,6 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # the scripts lie flat at the top, not in a package
 
+import speed  # noqa: E402
 import train  # noqa: E402
 from config import Config, load_config  # noqa: E402
 from datasets import Dataset, DatasetSpec, Split, dataset_spec  # noqa: E402
@@ -51,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, flags = parser.parse_known_args(argv)
     config = load_config(flags)
     device = resolve_device(config.device)
+    speed.leave_out_triton()
     dataset = random_dataset(config, device, arguments)
     numbers = measure(config, device, dataset, arguments.n_repeats, arguments.n_steps)
     width = max(len(name) for name in numbers)

@@ -20,6 +20,7 @@ import eval_top10_cluster_examples
 import evaluation
 from config import build_config
 from datasets import dataset_spec, load_dataset
+from gmm import mixture_means
 from inference import RankedCluster, full_weights, predict
 from load_model import export_published, save_model
 from mfcvae import MFCVAE
@@ -44,8 +45,9 @@ def tiny_model(folder: Path, J: int) -> Path:
         torch.manual_seed(0)
         model = MFCVAE(config, dataset_spec(config))
         images = load_dataset(config, torch.device("cpu")).train.images
-        for prior, m in zip(model.prior, predict(model, images, full_weights(J), 500).means, strict=True):
-            prior.fit(m, seed=0)
+        encodings = predict(model, images, full_weights(J), 500).means
+        for prior, mean in zip(model.prior, mixture_means(encodings, [4] * J, seed=0), strict=True):
+            prior.mean.data.copy_(torch.from_numpy(mean))
     save_model(model, config, folder / "save_dict.pt")
     export_published(model, config, folder / "published.pt")
     return folder / "save_dict.pt"

@@ -132,16 +132,6 @@ def test_mixture_weights_are_frozen_per_facet(frozen, expected):
     assert is_uniform == expected
 
 
-def test_fitted_means_are_those_of_the_clusters():
-    model, _ = small_model()
-    rng = np.random.default_rng(0)
-    centres = np.array([[5, 0, 0], [0, 5, 0], [0, 0, 5], [-5, 0, 0]], dtype=np.float32)
-    m = np.repeat(centres, 50, axis=0) + rng.normal(0, 0.01, (200, 3)).astype(np.float32)
-    model.prior[0].fit(m, seed=0)
-    found = model.prior[0].mean.detach().numpy()
-    assert sorted(found.round().tolist()) == sorted(centres.tolist())
-
-
 @pytest.mark.parametrize("cov_type", ["diag", "full"])
 def test_temperature_scales_the_standard_deviation(cov_type):
     model, _ = small_model(cov_type_p_z_c=cov_type, fixed_var_init=0.25)

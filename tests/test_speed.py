@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,20 @@ print([faults() for _ in range(10)][5:])
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=HERE, capture_output=True, text=True, check=True)
     assert max(json.loads(done.stdout)) < 100
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed, as in PyTorch's builds for CPUs")
+@pytest.mark.parametrize("has_gpu", [False, True])
+def test_triton_is_left_out_where_there_is_no_gpu(has_gpu):
+    program = f"""
+import sys, torch, speed
+torch.cuda.is_available = lambda: {has_gpu}
+speed.leave_out_triton()
+import torch._inductor.compile_fx, torch.utils.flop_counter
+print(sys.modules["triton"] is not None)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=HERE, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == (f"{has_gpu}\n", "")
 
 
 @pytest.mark.parametrize("flags", [{"avx2"}, {"avx2", "avx512f"}])
