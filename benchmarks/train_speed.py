@@ -23,7 +23,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # the scripts lie flat at the top, not in a package
@@ -209,6 +208,8 @@ def model_flops(config: Config, dataset: Dataset, device: torch.device) -> dict[
 
     Products and convolutions are counted, forward and backward, a multiply-add as two; nothing else is.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # loads Triton where it may
+
     plain = dataclasses.replace(config, precision="fp32", compile="false")
     training = train.Training(plain, dataset.spec, device)
     images, tests = dataset.train.images[: config.batch_size], dataset.test.images[: config.eval_batch_size]
