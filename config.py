@@ -85,9 +85,9 @@ class Config:
     device: str = "auto"
     """auto (the GPU where there is one), cpu, cuda or cuda:N."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """What encoder and decoder compute in; auto is bf16 where the processor has it in hardware, else fp32."""
+    """What encoder and decoder compute in; auto is bf16 where the CPU or GPU has it in hardware, else fp32."""
     compile: AutoBool = "auto"
-    """Compile the training step; auto does where it pays: a CPU with AVX-512, 10,000 steps or more.
+    """Compile training and evaluation; auto does where it pays: a CPU with AVX-512, 10,000 steps or more.
     On a GPU auto records the step as a CUDA graph, true compiles it too, false does neither."""
     seed: Annotated[Int, Field(ge=0, lt=2**32)] = 6000
     """Seed of everything random in the run."""

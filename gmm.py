@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,24 +12,36 @@ import numpy as np
 
 
 def mixture_means(encodings: Sequence[np.ndarray], n_clusters: Sequence[int], seed: int) -> list[np.ndarray]:
-    """Means of one diagonal mixture per facet. J arrays (N, D_j) and J numbers K_j -> J arrays (K_j, D_j)."""
+    """Means of one diagonal mixture per facet. J arrays (N, D_j) and J numbers K_j -> J arrays (K_j, D_j).
+
+    Raises:
+        UserError: scikit-learn cannot fit one.
+    """
     question = pickle.dumps((encodings, n_clusters, seed))
-    command = [sys.executable, __file__]
-    # In a session of its own Ctrl-C does not reach it; what ends the wait for it ends it, too.
-    answer = subprocess.run(command, input=question, stdout=subprocess.PIPE, check=True, start_new_session=True)
-    return pickle.loads(answer.stdout)
+    done = subprocess.run([sys.executable, __file__], input=question, stdout=subprocess.PIPE, check=True)
+    answer = pickle.loads(done.stdout)
+    if isinstance(answer, str):
+        from utils import UserError  # which loads PyTorch: nothing for the other process
+
+        raise UserError(
+            f"the mixtures of n_clusters_j_list = {list(n_clusters)} cannot be fitted to the encodings ({answer}); use "
+            "fewer clusters, or --init_type_p_z_c glorot"
+        )
+    return answer
 
 
 def main() -> None:
-    """Read a question from stdin, write the answer to stdout."""
+    """Read a question from stdin, write the answer to stdout: the means, or what is wrong."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the process that asked, and that one this
     from sklearn.mixture import GaussianMixture
 
     encodings, n_clusters, seed = pickle.load(sys.stdin.buffer)
-    mixtures = [
-        GaussianMixture(K, covariance_type="diag", random_state=seed).fit(m)
-        for m, K in zip(encodings, n_clusters, strict=True)
-    ]
-    pickle.dump([mixture.means_ for mixture in mixtures], sys.stdout.buffer)
+    mixtures = [GaussianMixture(K, covariance_type="diag", random_state=seed) for K in n_clusters]
+    try:
+        answer = [mixture.fit(m).means_ for mixture, m in zip(mixtures, encodings, strict=True)]
+    except ValueError as error:
+        answer = str(error)
+    pickle.dump(answer, sys.stdout.buffer)
 
 
 if __name__ == "__main__":

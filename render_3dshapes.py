@@ -26,7 +26,7 @@ from tqdm import tqdm
 from config import FACTOR_SIZES, load_config
 from datasets import FACTOR_VALUES
 from flags import FlagParser
-from utils import UserError, make_folder, run
+from utils import UserError, make_folder, one_line, run
 
 SIZE, SAMPLES = 64, 3  # pixels a side; rays per pixel a side, odd so that one goes through the pixel's centre
 SIZES = tuple(len(values) for values in FACTOR_VALUES.values())
@@ -333,7 +333,7 @@ def write_file(output: Path, variation: Mapping[str, Sequence[int]], overwrite: 
             write_images(file, wanted)
         part.replace(output)
     except (OSError, RuntimeError) as error:  # HDF5 reports a full disk as either
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or one_line(error)
         raise UserError(f"cannot write {output}: {reason}; the same command goes on where it stopped") from error
     return int(wanted.sum())
 

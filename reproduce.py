@@ -65,7 +65,7 @@ def best_seed(curves: Curves) -> str:
 def results_table(name: str, curves: Curves, seconds: Sequence[float]) -> str:
     """A row per label, in Markdown: published and reached accuracy in percent. seconds: training and scoring of each run."""
     lines = [
-        "| label | published: mean (sd) | here: mean (sd) | each seed | epochs of a run |",
+        "| label | published: mean (sd) | here: mean (sd) | each seed | time of a run |",
         "|---|---|---|---|---|",
     ]
     hours, minutes = divmod(round(np.median(seconds) / 60), 60)

@@ -22,7 +22,7 @@ from config import Config
 from inference import Forward
 from mfcvae import MFCVAE
 from progressive import Coefficients
-from utils import preserved_random_state
+from utils import is_interruption, one_line, preserved_random_state
 
 log = logging.getLogger(__name__)
 
@@ -172,6 +172,8 @@ class CompiledForward:
                 return fast
             reason = f"its loss or {second} is off by {error:.0%}"
         except Exception as failure:  # compilers raise errors of many kinds
+            if is_interruption(failure):
+                raise
             reason = one_line(failure)
         log.warning("compiling the %s does not work here, it runs without: %s", what, reason)
         return self.plain
@@ -181,15 +183,17 @@ class CompiledForward:
     ) -> tuple[Tensor, Sequence[Tensor]]:
         """The loss () and its gradients, one for each parameter, or J responsibilities (B, K_j); no state changes."""
         buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
-        with preserved_random_state():
-            if self.model.training:
-                loss, _ = forward(images, weights)
-                values = torch.autograd.grad(loss, [p for p in self.model.parameters() if p.requires_grad])
-            else:
-                _, terms = forward(images, weights)
-                loss, values = terms.loss, terms.q_c_x
-        for buffer, before in buffers:
-            buffer.copy_(before)
+        try:
+            with preserved_random_state():
+                if self.model.training:
+                    loss, _ = forward(images, weights)
+                    values = torch.autograd.grad(loss, [p for p in self.model.parameters() if p.requires_grad])
+                else:
+                    _, terms = forward(images, weights)
+                    loss, values = terms.loss, terms.q_c_x
+        finally:
+            for buffer, before in buffers:
+                buffer.copy_(before)
         return loss.detach(), values
 
 
@@ -242,8 +246,3 @@ class RecordedStep:
         except Exception as failure:  # drivers and libraries raise errors of many kinds
             log.warning("the training step cannot be recorded here, it runs without: %s", one_line(failure))
             self.has_failed = True
-
-
-def one_line(error: Exception) -> str:
-    """The beginning of what an error says."""
-    return " ".join(str(error).split())[:200] or type(error).__name__

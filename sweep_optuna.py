@@ -25,7 +25,7 @@ from config import different_settings, portable_settings
 from sweep_summary import write_summary
 from sweeps import RunResult, Sweep, describe_error, natural_order, report_failure
 from tracking import RunFolder
-from utils import UserError, make_folder
+from utils import UserError, make_folder, one_line
 
 log = logging.getLogger(__name__)
 
@@ -246,7 +246,7 @@ def _using(url: str) -> Iterator[None]:
             "'psycopg[binary]'"
         ) from None
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        reason = one_line(error.__cause__ or error)
         raise UserError(
             f"--storage {_shown(url)}: cannot be used ({reason}); check the address and the server"
         ) from error

@@ -22,8 +22,8 @@ from sweep_summary import report_sweep, write_summary
 from sweep_wandb import WandbSweep
 from sweeps import Sweep, define_sweep, seeds_from_words
 from tracking import has_wandb_key, wandb_settings
-from train import INTERRUPTED, sigterm_as_interrupt
-from utils import UserError, make_folder
+from train import INTERRUPTED
+from utils import UserError, make_folder, sigterm_as_interrupt
 
 HERE = Path(__file__).resolve().parent
 POLL_SECONDS = 2.0
@@ -189,7 +189,8 @@ def _children_end_with_us(processes: list[subprocess.Popen]) -> Iterator[None]:
 def _environment(worker: int, n_workers: int) -> dict[str, str]:
     """Threads for a worker's share of the cores, and its GPU where the machine has several."""
     environment = dict(os.environ)
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // n_workers)))
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, n_cores // n_workers)))
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus = visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
     if len(gpus) > 1:

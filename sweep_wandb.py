@@ -13,7 +13,7 @@ from config import different_settings, portable_settings
 from sweep_summary import write_summary
 from sweeps import RunResult, Sweep, describe_error, natural_order, read_result, report_failure
 from tracking import InUse, RunFolder, log_in, resolve_wandb_mode, wandb_settings
-from utils import UserError, make_folder, write_atomically
+from utils import UserError, is_interruption, make_folder, write_atomically
 
 
 class WandbSweep:
@@ -128,7 +128,7 @@ class WandbSweep:
         except InUse:  # another worker goes on with it, and will say how it ended
             return
         except Exception as error:
-            if type(error) is Exception:  # how the agent stops a run at Ctrl-C; the next start goes on with it
+            if is_interruption(error):  # the next start goes on with it
                 self.is_interrupted = True
                 return
             report_failure(name, error)

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 import yaml
 
+import speed
 import train
 from config import Config, load_config
 from datasets import load_dataset
@@ -103,6 +104,7 @@ class Sweep:
         """Whether this machine has the device and the data, by the first run's settings: before it takes any run."""
         config = load_config(self.argv, self.runs[0] if self.runs else None)
         resolve_device(config.device)
+        speed.leave_out_triton()
         load_dataset(config, torch.device("cpu"))
 
     @cached_property

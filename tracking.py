@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from config import Config, different_settings
 from plotting import save_figure
-from utils import UserError, make_folder, write_atomically
+from utils import UserError, make_folder, one_line, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -177,9 +177,8 @@ class RunFolder:
         try:
             return torch.load(self.checkpoint_path, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged file fails in many ways
-            reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
             raise UserError(
-                f"{self.checkpoint_path} is damaged ({reason}); put a copy in its place, or start again with "
+                f"{self.checkpoint_path} is damaged ({one_line(error)}); put a copy in its place, or start again with "
                 "--overwrite"
             ) from error
 
@@ -257,7 +256,7 @@ def start_wandb(config: Config, folder: Path) -> Any:
         try:
             run = wandb.init(mode="online", resume="allow", entity=settings.get("team_name"), **common)
         except Exception as error:  # a stale key, a team that is not ours, a server that does not answer
-            _say_offline(config, f"the server refused the run ({str(error).splitlines()[0]})")
+            _say_offline(config, f"the server refused the run ({one_line(error)})")
     if run is None:
         run = wandb.init(mode="offline", **common)
     id_path.parent.mkdir(exist_ok=True)
@@ -297,7 +296,7 @@ def log_in(config: Config, settings: Mapping[str, str]) -> None:
     try:
         wandb.login(key=_login_key(config, settings), verify=True, timeout=10)
     except Exception as error:  # a wrong key and a dead host raise errors of many kinds
-        raise UserError(f"login to {url} failed ({str(error).splitlines()[0]})") from error
+        raise UserError(f"login to {url} failed ({one_line(error)})") from error
 
 
 def has_wandb_key(config: Config, settings: Mapping[str, str]) -> bool:

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import signal
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +32,16 @@ from mfcvae import MFCVAE, data_init
 from progressive import Coefficients, epoch_coefficients, progressive_coefficients
 from speed import Loss, Step, StepResult
 from tracking import EpochProgress, RunFolder, Tracker
-from utils import UserError, make_folder, preserved_random_state, resolve_device, run, seed_everything
+from utils import (
+    UserError,
+    is_interruption,
+    make_folder,
+    preserved_random_state,
+    resolve_device,
+    run,
+    seed_everything,
+    sigterm_as_interrupt,
+)
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +69,8 @@ class Training:
         self.order = torch.Generator().manual_seed(config.seed)
         n_steps = config.n_epochs * n_batches_per_epoch(config, spec.n_train)
         self.is_compiled = speed.should_compile(config, device, n_steps)
+        if self.is_compiled:
+            torch.compiler.reset()  # a process compiles a function only so often: earlier runs of a sweep count
         self.is_recorded = speed.should_record(config, device)
         self.step = self._step()
         self.forward_at_means = self._compiled(partial(at_means, self.model), config.eval_batch_size)
@@ -275,25 +284,12 @@ def train_loop(training: Training, dataset: Dataset, folder: RunFolder, tracker:
             if epoch % config.checkpoint_every_n_epochs == 0 or epoch == last:
                 folder.save_checkpoint(state)
             progress.update(epoch, numbers)
-    except KeyboardInterrupt:
-        if state is not None:
+    except BaseException as error:
+        if is_interruption(error) and state is not None:
             folder.save_checkpoint(state)
         raise
     finally:
         progress.close()
-
-
-@contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM, as schedulers send it, interrupts like Ctrl-C does. Threads (sweep agents) keep what they have."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def describe_plan(config: Config, spec: DatasetSpec, model: MFCVAE) -> str:
@@ -317,15 +313,33 @@ def describe_plan(config: Config, spec: DatasetSpec, model: MFCVAE) -> str:
     return settings + "\n" + "\n".join(lines)
 
 
+def warn_of_unfinished_fade_in(config: Config, n_batches: int) -> None:
+    """Name the facets whose step is over before they take part in full. n_batches: of an epoch."""
+    if not config.do_progressive_training:
+        return
+    for step, n_epochs in enumerate(config.n_epochs_per_progressive_step):
+        if step > 0 and n_epochs * n_batches < config.n_batches_fade_in:
+            log.warning(
+                "n_batches_fade_in = %d: the step of facet %d has %d batches only (%d epochs of %d), so it never takes part "
+                "in full; give a smaller number, or more epochs",
+                *(config.n_batches_fade_in, config.J_n_mixtures - 1 - step, n_epochs * n_batches, n_epochs, n_batches),
+            )
+
+
 def finish(training: Training, dataset: Dataset, folder: RunFolder) -> None:
     """Write the model and say what it reached and where everything is."""
     config = training.config
     print(f"\nfinished: {folder.path}")
     if config.save_model:
-        copy = make_folder(HERE / "new_trained_models") / f"{config.name}.pt"
-        save_model(training.model, config, copy)
+        copy, also = HERE / "new_trained_models" / f"{config.name}.pt", ""
+        try:
+            make_folder(copy.parent)
+            save_model(training.model, config, copy)
+            also = f", also at new_trained_models/{copy.name}"
+        except UserError as error:  # the code may lie where nothing can be written
+            log.warning("no copy of the model in new_trained_models: %s", error)
         save_model(training.model, config, folder.model_path)  # last: it marks the run as finished
-        print(f"model:    {folder.model_path}, also at new_trained_models/{copy.name}")
+        print(f"model:    {folder.model_path}{also}")
     numbers = folder.read_metrics()[-1]
     print(report(numbers, config, dataset.spec))
 
@@ -370,6 +384,7 @@ def train_run(training: Training, dataset: Dataset, folder: RunFolder) -> int:
         print(f"already finished: {folder.path}; --overwrite trains it again")
         print(report(folder.read_metrics()[-1], config, dataset.spec))
         return 0
+    warn_of_unfinished_fade_in(config, n_batches_per_epoch(config, len(dataset.train)))
     verb = "resuming" if first_epoch else "starting"
     print(f"{verb} {folder.path} on {training.device} in {training.how}, epoch {first_epoch} of {config.n_epochs - 1}")
     tracker = Tracker(config, folder)
@@ -377,8 +392,7 @@ def train_run(training: Training, dataset: Dataset, folder: RunFolder) -> int:
         tracker.watch(training.model, n_batches_per_epoch(config, len(dataset.train)))
     exit_code = 1
     try:
-        with sigterm_as_interrupt():
-            train_loop(training, dataset, folder, tracker, first_epoch)
+        train_loop(training, dataset, folder, tracker, first_epoch)
         exit_code = 0
     except KeyboardInterrupt:
         print(f"\ninterrupted: {folder.path}; the same command (without --overwrite) continues it")
@@ -398,11 +412,12 @@ def main(argv: Sequence[str] | None = None, sweep: Mapping[str, Any] | None = No
     if config.dry_run:
         spec = dataset_spec(config)
         print(describe_plan(config, spec, MFCVAE(config, spec)))
+        warn_of_unfinished_fade_in(config, n_batches_per_epoch(config, spec.n_train))
         return 0
     speed.leave_out_triton()
     dataset = load_dataset(config, device)
     training = Training(config, dataset.spec, device)
-    with closing(RunFolder.open(config, dataset.source)) as folder:
+    with closing(RunFolder.open(config, dataset.source)) as folder, sigterm_as_interrupt():
         return train_run(training, dataset, folder)
 
 

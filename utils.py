@@ -1,10 +1,13 @@
-"""What every script shares and has no better home: user errors, seeding, devices, atomic writes."""
+"""What every script shares and has no better home: user errors, interruptions, seeding, devices, atomic writes."""
 
 from __future__ import annotations
 
 import os
 import random
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,6 +33,48 @@ def run(main: Callable[[], int | None]) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def one_line(error: BaseException) -> str:
+    """The beginning of what an error says."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Whether it is Ctrl-C, or the bare Exception by which wandb's agent stops a run in its thread."""
+    return isinstance(error, KeyboardInterrupt) or type(error) is Exception
+
+
+class Interrupt:
+    """Raises KeyboardInterrupt for a signal, and once for those that arrive within a second.
+
+    The workers of a sweep get Ctrl-C and SIGTERM: the second would break off the saving of their state.
+    """
+
+    last = float("-inf")
+
+    @classmethod
+    def handle(cls, *_: object) -> None:
+        """What signal.signal takes."""
+        now = time.monotonic()
+        if now > cls.last + 1:
+            cls.last = now
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """SIGTERM, as schedulers send it, interrupts like Ctrl-C does. Threads (sweep agents) keep what they have."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, Interrupt.handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -88,11 +133,11 @@ def write_atomically(path: Path, write: Callable[[Path], None], is_durable: bool
     try:
         write(temporary)
         if is_durable:
-            with temporary.open("rb") as file:
+            with temporary.open("r+b") as file:  # Windows flushes only what may be written
                 os.fsync(file.fileno())
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or one_line(error)
         raise UserError(f"cannot write {path}: {reason}; free some space or choose another folder") from error
     finally:
         with suppress(OSError):  # the folder itself may be what is wrong

@@ -226,7 +226,8 @@ def model_flops(config: Config, dataset: Dataset, device: torch.device) -> dict[
 
 def peak_memory(device: torch.device) -> dict[str, float]:
     """The most that was in use so far, MiB: of the process, and of the GPU."""
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes; Linux counts in KiB
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB
     if device.type == "cpu":
         return {"peak_resident_mib": resident}
     return {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Figures of a model trained with configs/svhn.yml: ./eval_svhn.sh [model.pt] [flags of eval_all.py]
+# Figures of a model trained with configs/svhn.yml: ./eval_svhn.sh model.pt [flags of eval_all.py]
 # The model's path starts where you are, those in flags at the repository.
 set -euo pipefail
 model=pretrained_models/svhn.pt

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from gmm import mixture_means
+from utils import UserError
 
 CENTRES = np.array([[5, 0, 0], [0, 5, 0], [0, 0, 5], [-5, 0, 0]], dtype=np.float32)
 
@@ -30,6 +32,11 @@ def test_equal_seeds_give_equal_means():
     first, again, other = (mixture_means([m], [5], seed)[0] for seed in (1, 1, 2))
     assert (first == again).all()
     assert (first != other).any()
+
+
+def test_what_cannot_be_fitted_is_an_error_of_the_user():
+    with pytest.raises(UserError, match=r"n_clusters_j_list = \[3\] cannot be fitted .*n_samples >= n_components"):
+        mixture_means([np.eye(2)], [3], seed=0)
 
 
 def test_scikit_learn_stays_out_of_the_process():

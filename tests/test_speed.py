@@ -255,6 +255,14 @@ def cannot_compile(function, **_):
     return call
 
 
+def fails_late(function, **_):
+    def call(images, weights):
+        function(images, weights)  # as a compiled forward pass does before the backward pass fails to compile
+        raise RuntimeError("no compiler found")
+
+    return call
+
+
 def compiles(training_loss, terms):
     """torch.compile with mistakes: in the loss of a training step, and in the terms of an evaluation."""
 
@@ -284,6 +292,7 @@ NOT_A_NUMBER = compiles(
     ("compile", "reason"),
     [
         pytest.param(cannot_compile, "no compiler found", id="fails"),
+        pytest.param(fails_late, "no compiler found", id="fails late"),
         pytest.param(WRONG_LOSS, "is off by", id="loss"),
         pytest.param(WRONG_VALUES, "is off by", id="gradient"),
         pytest.param(NOT_A_NUMBER, "is off by nan%", id="nan"),
@@ -303,6 +312,19 @@ def test_where_compiling_fails_the_plain_function_goes_on_after_one_line(monkeyp
     assert all(reason in message and "\n" not in message for message in messages)
     state, other = plain.model.state_dict(), training.model.state_dict()
     assert all(torch.equal(state[name], other[name]) for name in state)
+
+
+def test_a_process_compiles_run_after_run(monkeypatch, caplog):
+    """torch.compile gives up after eight compilations of one function, of which a run takes two."""
+    compile = torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda function, **_: compile(function, backend=lambda graph, _: graph, fullgraph=True)
+    )
+    for _ in range(5):
+        training, dataset = small_training("--compile", "true", "--eval_batch_size", "100")
+        train.train_epoch(training, dataset, 1)
+        train.evaluate(training, dataset, full_weights(2).on(CPU))
+    assert not [record for record in caplog.records if record.name == "speed"]
 
 
 class FakeStream:

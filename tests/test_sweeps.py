@@ -317,7 +317,7 @@ def test_workers_share_cores_and_gpus(monkeypatch, visible, n_gpus, wanted):
     if visible:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     monkeypatch.setattr(sweep_scripts.torch.cuda, "device_count", lambda: n_gpus)
-    monkeypatch.setattr(sweep_scripts.os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(sweep_scripts.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     environments = [sweep_scripts._environment(worker, 3) for worker in range(3)]
     assert [environment["OMP_NUM_THREADS"] for environment in environments] == ["2"] * 3
     assert [environment.get("CUDA_VISIBLE_DEVICES") for environment in environments] == wanted

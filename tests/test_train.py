@@ -15,6 +15,7 @@ from conftest import write_3dshapes, write_svhn
 
 import train
 from config import load_config
+from utils import Interrupt, sigterm_as_interrupt
 
 HERE = Path(__file__).resolve().parent.parent
 NO_FIGURES = [
@@ -115,6 +116,47 @@ def test_a_killed_run_goes_on_to_the_same_metrics(tmp_path, kill, n_epochs):
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
+def test_an_interruption_saves_the_last_whole_epoch(tmp_path, monkeypatch):
+    """Ctrl-C, and the bare Exception by which wandb's agent stops a run; a failure saves nothing."""
+    train_epoch = train.train_epoch
+
+    def stopped_in_epoch_2(training, dataset, epoch):
+        if epoch == 2:
+            raise reason
+        return train_epoch(training, dataset, epoch)
+
+    monkeypatch.setattr(train, "train_epoch", stopped_in_epoch_2)
+    for name, reason, saved in (("a", KeyboardInterrupt(), 1), ("b", Exception(), 1), ("c", ValueError(), 0)):
+        argv = [*SMALL, *NO_FIGURES, "--results_dir", str(tmp_path), "--run_name", name]
+        if name == "a":
+            assert train.main(argv) == train.INTERRUPTED
+        else:
+            with pytest.raises(type(reason)):
+                train.main(argv)
+        assert torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)["epoch"] == saved
+
+
+def test_signals_that_come_together_are_one_interruption(monkeypatch):
+    monkeypatch.setattr(Interrupt, "last", float("-inf"))
+    before = signal.getsignal(signal.SIGTERM)
+    with sigterm_as_interrupt(), sigterm_as_interrupt():
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)  # as a sweep sends it after Ctrl-C
+        monkeypatch.setattr(Interrupt, "last", time.monotonic() - 2)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_finished_run_keeps_its_model_where_the_code_cannot_be_written_to(tmp_path, monkeypatch, caplog):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(train, "HERE", tmp_path / "file")  # no folder can be made in it, not even by root
+    run_small(tmp_path, "a", "--save_model", "true")
+    assert (tmp_path / "a" / "save_dict.pt").exists()
+    assert "no copy of the model" in caplog.text
+
+
 def test_dry_run_shows_settings_size_and_plan_and_leaves_nothing(tmp_path, capsys):
     argv = ["--config_args_path", str(HERE / "configs/mnist.yml"), "--dry_run", "--results_dir", str(tmp_path / "r")]
     assert train.main([*argv, "--data_dir", str(tmp_path / "nowhere")]) == 0
@@ -123,6 +165,12 @@ def test_dry_run_shows_settings_size_and_plan_and_leaves_nothing(tmp_path, capsy
     assert "3,078,854 parameters" in shown
     assert "402 epochs of 118 batches" in shown
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(("n_batches", "warned"), [("12", False), ("13", True)])
+def test_a_facet_that_never_takes_part_in_full_is_named(caplog, n_batches, warned):
+    assert train.main([*SMALL, "--n_batches_fade_in", n_batches, "--dry_run"]) == 0  # 2 epochs of 6 batches
+    assert ("the step of facet 0 has 12 batches only" in caplog.text) == warned
 
 
 @pytest.mark.parametrize("name", ["svhn", "3dshapes_1", "3dshapes_2"])
