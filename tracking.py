@@ -193,7 +193,8 @@ class Tracker:
     def watch(self, model: nn.Module, n_batches: int) -> None:
         """Log the gradients of all parameters, once an epoch of n_batches."""
         if self.wandb_run is not None:
-            self.wandb_run.watch(model, log="gradients", log_freq=n_batches)
+            # By default (idx) wandb names the gradients of a process's second run otherwise.
+            self.wandb_run.watch(model, log="gradients", log_freq=n_batches, idx=0)
 
     def log(self, epoch: int, numbers: Mapping[str, float], figures: Iterable[tuple[str, Figure]]) -> None:
         """One epoch: numbers and figures under their logged names. A figure is empty once it is saved."""

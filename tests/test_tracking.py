@@ -42,8 +42,10 @@ def history(folder: Path) -> list[dict]:
 
 
 def test_an_offline_run_holds_every_published_name(tmp_path):
-    argv = [*SMALL, "--results_dir", str(tmp_path), "--run_name", "run", "--wandb_mode", "offline"]
-    assert train.main([*argv, "--vis_every_n_epochs", "2"]) == 0
+    """Of a process's second run, as a sweep's are."""
+    argv = [*SMALL, "--results_dir", str(tmp_path), "--wandb_mode", "offline", "--run_name"]
+    assert train.main([*argv, "first", *NO_FIGURES, "--n_epochs_per_progressive_step", "1", "1"]) == 0
+    assert train.main([*argv, "run", "--vis_every_n_epochs", "2"]) == 0
     rows = history(tmp_path / "run")
     assert len(rows) == 4
     names = ["epoch", "epoch_lr", "train_metric/loss", "test_metric/loss"]
