@@ -136,7 +136,15 @@ def test_an_interruption_saves_the_last_whole_epoch(tmp_path, monkeypatch):
         assert torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)["epoch"] == saved
 
 
-def test_signals_that_come_together_are_one_interruption(monkeypatch):
+@pytest.fixture
+def heeded_sigint():
+    """SIGINT as in a terminal: a shell has what it starts in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_signals_that_come_together_are_one_interruption(monkeypatch, heeded_sigint):
     monkeypatch.setattr(Interrupt, "last", float("-inf"))
     before = signal.getsignal(signal.SIGTERM)
     with sigterm_as_interrupt(), sigterm_as_interrupt():
@@ -147,6 +155,12 @@ def test_signals_that_come_together_are_one_interruption(monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_an_ignored_ctrl_c_stays_ignored(heeded_sigint):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with sigterm_as_interrupt():
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_a_finished_run_keeps_its_model_where_the_code_cannot_be_written_to(tmp_path, monkeypatch, caplog):
