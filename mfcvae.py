@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Independent, MultivariateNormal, Normal
@@ -150,6 +151,11 @@ class MixturePrior(nn.Module):
         else:
             deviation = components.stddev[c] * eps
         return self.mean[c] + temperature * deviation
+
+    @torch.no_grad()
+    def start_at(self, means: np.ndarray) -> None:
+        """Take these means (K, D); variances and weights keep their start."""
+        self.mean.copy_(torch.from_numpy(means))
 
 
 class MFCVAE(nn.Module):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 if TYPE_CHECKING:
     from config import Config
+
+log = logging.getLogger(__name__)
 
 
 class Coefficients(NamedTuple):
@@ -76,3 +79,16 @@ def progressive_step(config: Config, epoch: int) -> tuple[int, int]:
             break
         step, first_epoch = step + 1, first_epoch + duration
     return step, first_epoch
+
+
+def warn_of_unfinished_fade_in(config: Config, n_batches: int) -> None:
+    """Name the facets whose step is over before they take part in full. n_batches: of an epoch."""
+    if not config.do_progressive_training:
+        return
+    for step, n_epochs in enumerate(config.n_epochs_per_progressive_step):
+        if step > 0 and n_epochs * n_batches < config.n_batches_fade_in:
+            log.warning(
+                "n_batches_fade_in = %d: the step of facet %d has %d batches only (%d epochs of %d), so it never takes part "
+                "in full; give a smaller number, or more epochs",
+                *(config.n_batches_fade_in, config.J_n_mixtures - 1 - step, n_epochs * n_batches, n_epochs, n_batches),
+            )

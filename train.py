@@ -29,7 +29,12 @@ from inference import SCALAR_TERMS, Forward, at_means, full_weights, predict
 from load_model import save_model
 from metrics import ClusterScores, summarise
 from mfcvae import MFCVAE, data_init
-from progressive import Coefficients, epoch_coefficients, progressive_coefficients
+from progressive import (
+    Coefficients,
+    epoch_coefficients,
+    progressive_coefficients,
+    warn_of_unfinished_fade_in,
+)
 from speed import Loss, Step, StepResult
 from tracking import EpochProgress, RunFolder, Tracker
 from utils import (
@@ -105,9 +110,8 @@ class Training:
         if config.init_type_p_z_c == "gmm":
             encodings = predict(self.model, train.images, weights, config.eval_batch_size, with_terms=False).means
             means = mixture_means(encodings, config.n_clusters_j_list, config.seed)
-            with torch.no_grad():  # variances and weights keep their start
-                for prior, mean in zip(self.model.prior, means, strict=True):
-                    prior.mean.copy_(torch.from_numpy(mean))
+            for prior, start in zip(self.model.prior, means, strict=True):
+                prior.start_at(start)
 
     def state(self, epoch: int) -> dict[str, Any]:
         """A copy of everything that the rest of the run depends on, as of the end of an epoch."""
@@ -311,19 +315,6 @@ def describe_plan(config: Config, spec: DatasetSpec, model: MFCVAE) -> str:
         lines.append(f"          epochs {first} to {first + n_epochs - 1}: facet {facet} joins")
         first += n_epochs
     return settings + "\n" + "\n".join(lines)
-
-
-def warn_of_unfinished_fade_in(config: Config, n_batches: int) -> None:
-    """Name the facets whose step is over before they take part in full. n_batches: of an epoch."""
-    if not config.do_progressive_training:
-        return
-    for step, n_epochs in enumerate(config.n_epochs_per_progressive_step):
-        if step > 0 and n_epochs * n_batches < config.n_batches_fade_in:
-            log.warning(
-                "n_batches_fade_in = %d: the step of facet %d has %d batches only (%d epochs of %d), so it never takes part "
-                "in full; give a smaller number, or more epochs",
-                *(config.n_batches_fade_in, config.J_n_mixtures - 1 - step, n_epochs * n_batches, n_epochs, n_batches),
-            )
 
 
 def finish(training: Training, dataset: Dataset, folder: RunFolder) -> None:

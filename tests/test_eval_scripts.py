@@ -46,8 +46,8 @@ def tiny_model(folder: Path, J: int) -> Path:
         model = MFCVAE(config, dataset_spec(config))
         images = load_dataset(config, torch.device("cpu")).train.images
         encodings = predict(model, images, full_weights(J), 500).means
-        for prior, mean in zip(model.prior, mixture_means(encodings, [4] * J, seed=0), strict=True):
-            prior.mean.data.copy_(torch.from_numpy(mean))
+        for prior, start in zip(model.prior, mixture_means(encodings, [4] * J, seed=0), strict=True):
+            prior.start_at(start)
     save_model(model, config, folder / "save_dict.pt")
     export_published(model, config, folder / "published.pt")
     return folder / "save_dict.pt"

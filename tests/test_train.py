@@ -137,15 +137,15 @@ def test_an_interruption_saves_the_last_whole_epoch(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def heeded_sigint():
-    """SIGINT as in a terminal: a shell has what it starts in the background ignore it."""
+def heeded_sigint(monkeypatch):
+    """SIGINT as in a terminal, and none yet: a shell has what it starts in the background ignore it."""
+    monkeypatch.setattr(Interrupt, "last", float("-inf"))
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
 def test_signals_that_come_together_are_one_interruption(monkeypatch, heeded_sigint):
-    monkeypatch.setattr(Interrupt, "last", float("-inf"))
     before = signal.getsignal(signal.SIGTERM)
     with sigterm_as_interrupt(), sigterm_as_interrupt():
         with pytest.raises(KeyboardInterrupt):
