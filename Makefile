@@ -4,7 +4,7 @@
 # None of these needs a GPU, an account or a download of data.
 #
 # make graphics                       the README's figures from the shipped models, in a minute (downloads MNIST)
-# make reproduce-mnist                the paper's ten seeds, the best one's figures and the table: 6 hours or more on a CPU
+# make reproduce-mnist                the paper's ten seeds, the best one's figures and the table: 5 hours or more on a CPU
 # make reproduce-3dshapes             the same for reproduce-3dshapes_1 and -3dshapes_2, on rendered images
 # make reproduce-svhn                 the same (downloads SVHN)
 # make reproduce-mnist ARGS="--seeds 0 1 --data_dir /data"      flags of reproduce.py
