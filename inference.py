@@ -25,7 +25,7 @@ class Predictions(NamedTuple):
     means: list[np.ndarray]
     """J arrays (N, D_j): m_j(x)."""
     responsibilities: list[np.ndarray]
-    """J arrays (N, K_j): q(c_j | x)."""
+    """J arrays (N, K_j): q(c_j | x). Empty if not asked for."""
     clusters: np.ndarray
     """(N, J): argmax_k q(c_j = k | x)."""
     confidences: np.ndarray
@@ -69,17 +69,22 @@ def predict(
     weights: Coefficients,
     batch_size: int,
     with_terms: bool = True,
+    with_responsibilities: bool = False,
     forward: Forward | None = None,
 ) -> Predictions:
     """Predict every image, z_j = m_j(x). images: (N, C, H, W) uint8, N at least 1, on any device.
 
-    Without the terms of the loss nothing is decoded: half the time, the same predictions. `forward` is another way,
-    a compiled one, to what `at_means` gives.
+    Without the terms of the loss nothing is decoded: half the time, the same predictions. The responsibilities of a
+    large split take memory (SVHN's 200 + 50 clusters 73 MB). `forward` is another way, a compiled one, to what
+    `at_means` gives.
     """
     forward = forward or partial(at_means, model)
     n_images, device = len(images), model.prior[0].mean.device
+    # Results are written into one tensor each: small ones kept between large temporaries would scatter the heap.
     means = [torch.empty(n_images, prior.mean.shape[1], device=device) for prior in model.prior]  # J tensors (N, D_j)
-    q_c_x = [torch.empty(n_images, prior.mean.shape[0], device=device) for prior in model.prior]  # J tensors (N, K_j)
+    q_c_x = [torch.empty(n_images, len(prior.mean), device=device) for prior in model.prior if with_responsibilities]
+    clusters = torch.empty(n_images, len(means), dtype=torch.long, device=device)
+    confidences = torch.empty(n_images, len(means), device=device)
     sums = {name: 0.0 for name in SCALAR_TERMS if with_terms}
     with evaluating(model):
         for first in range(0, n_images, batch_size):
@@ -91,16 +96,18 @@ def predict(
             else:
                 z = [q.mean for q in model.encode(x, weights)]
                 responsibilities = model.responsibilities(z)
-            for j in range(len(z)):  # small results kept between large temporaries would scatter the heap
-                means[j][rows], q_c_x[j][rows] = z[j], responsibilities[j]
+            for j, (z_j, q) in enumerate(zip(z, responsibilities, strict=True)):  # (B, D_j), (B, K_j)
+                means[j][rows] = z_j
+                confidences[rows, j], clusters[rows, j] = q.max(dim=1)
+                if with_responsibilities:
+                    q_c_x[j][rows] = q
             for name in sums:  # summed on the device, no synchronisation
                 sums[name] = sums[name] + getattr(terms, name).sum() * len(x)
-    best = [q.max(dim=1) for q in q_c_x]
     return Predictions(
         means=[m.cpu().numpy() for m in means],
         responsibilities=[q.cpu().numpy() for q in q_c_x],
-        clusters=torch.stack([b.indices for b in best], dim=1).cpu().numpy(),
-        confidences=torch.stack([b.values for b in best], dim=1).cpu().numpy(),
+        clusters=clusters.cpu().numpy(),
+        confidences=confidences.cpu().numpy(),
         terms={name: float(total) / n_images for name, total in sums.items()},
     )
 

@@ -53,10 +53,10 @@ def table_rows(names: Sequence[str], predictions: Predictions, columns: Columns)
     """A row per image, in the order of `header`; numbers with 7 digits, all that float32 has."""
     for n, name in enumerate(names):
         row = [name]
-        for j, (means, q) in enumerate(zip(predictions.means, predictions.responsibilities, strict=True)):
+        for j, means in enumerate(predictions.means):
             row += [str(predictions.clusters[n, j]), f"{predictions.confidences[n, j]:.7g}"]
             row += [f"{value:.7g}" for value in means[n]] if columns.means else []
-            row += [f"{value:.7g}" for value in q[n]] if columns.responsibilities else []
+            row += [f"{value:.7g}" for value in predictions.responsibilities[j][n]] if columns.responsibilities else []
         yield row
 
 
@@ -72,7 +72,9 @@ def write_table(
         n_unreadable += len(batch.unreadable)
         if batch.names:
             images = torch.from_numpy(batch.images)  # (B, C, H, W)
-            predictions = predict(model, images, weights, len(images), with_terms=False)
+            predictions = predict(
+                model, images, weights, len(images), with_terms=False, with_responsibilities=columns.responsibilities
+            )
             writer.writerows(table_rows(batch.names, predictions, columns))
             n_written += len(batch.names)
     return [n_written, n_unreadable]

@@ -26,7 +26,7 @@ def toy_predictions(clusters: list[int], confidences: list[float]) -> Prediction
 
 def test_predict_is_the_models_evaluation(case):
     model, x, weights = case.model(), images(case), full_weights(case.config.J_n_mixtures)
-    whole = inference.predict(model, x, weights, 40)
+    whole = inference.predict(model, x, weights, 40, with_responsibilities=True)
     with torch.no_grad():
         output = model(x / 255, weights, sample=False)
     for j in range(case.config.J_n_mixtures):
@@ -42,11 +42,14 @@ def test_predict_is_the_models_evaluation(case):
 
 def test_without_terms_the_predictions_are_the_same(case):
     model, x, weights = case.model(), images(case), full_weights(case.config.J_n_mixtures)
-    full, short = (inference.predict(model, x, weights, 16, with_terms=terms) for terms in (True, False))
-    assert short.terms == {}
-    for one, other in zip([*full.means, *full.responsibilities], [*short.means, *short.responsibilities], strict=True):
+    full, short = (
+        inference.predict(model, x, weights, 16, asked, with_responsibilities=asked) for asked in (True, False)
+    )
+    assert short.terms == {} and short.responsibilities == []
+    for one, other in zip(full.means, short.means, strict=True):
         np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(full.clusters, short.clusters)
+    np.testing.assert_array_equal(full.confidences, short.confidences)
 
 
 def test_nothing_changes_and_no_graph_is_built(case):

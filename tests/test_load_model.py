@@ -34,7 +34,7 @@ def images(case: ReferenceCase) -> torch.Tensor:
 
 
 def assert_same_predictions(a: MFCVAE, b: MFCVAE, x: torch.Tensor, J: int) -> None:
-    first, second = (predict(model, x, full_weights(J), 16) for model in (a, b))
+    first, second = (predict(model, x, full_weights(J), 16, with_responsibilities=True) for model in (a, b))
     for one, other in zip(first.means + first.responsibilities, second.means + second.responsibilities, strict=True):
         np.testing.assert_array_equal(one, other)
     assert first.terms == second.terms

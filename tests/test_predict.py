@@ -73,7 +73,9 @@ def test_means_and_responsibilities_if_asked(model_path, test_images, tmp_path):
     np.savez(tmp_path / "i.npz", images=test_images[:20])
     flags = ("--with_means", "--with_responsibilities")
     assert run_predict(model_path, tmp_path / "o.csv", tmp_path / "i.npz", flags=flags) == 0
-    expected = predict_split(model, torch.from_numpy(test_images[:20, None]), full_weights(2), 20)
+    expected = predict_split(
+        model, torch.from_numpy(test_images[:20, None]), full_weights(2), 20, with_responsibilities=True
+    )
     rows = read(tmp_path / "o.csv")
     for j in range(2):
         for part, values in (("mean", expected.means[j]), ("responsibility", expected.responsibilities[j])):
