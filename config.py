@@ -40,8 +40,8 @@ NonNegativeFloat = Annotated[Float, Field(ge=0)]
 
 
 def _bool_as_word(value: Any) -> Any:
-    """YAML's true and false, where auto is a choice too."""
-    return str(value).lower() if isinstance(value, bool) else value
+    """YAML's true and false, and True as other settings take it, where auto is a choice too."""
+    return str(value).lower() if isinstance(value, bool | str) else value
 
 
 AutoBool = Annotated[Literal["auto", "true", "false"], BeforeValidator(_bool_as_word)]
@@ -234,9 +234,14 @@ class Config:
 
     @property
     def origin(self) -> str:
-        """What runs are named after: the configuration file; without one, or for own images, the data."""
-        is_configuration = self.config_args_path and self.dataset not in OWN_IMAGES
-        return Path(self.config_args_path).stem if is_configuration else self.data_name
+        """What runs are named after: the configuration file; without one, or for own images, the data.
+
+        A run's own config.yml names its run again: results/mnist_seed3/config.yml is mnist.
+        """
+        if not self.config_args_path or self.dataset in OWN_IMAGES:
+            return self.data_name
+        path = Path(self.config_args_path).absolute()
+        return path.stem if path.name != "config.yml" else re.sub(r"_seed\d+$", "", path.parent.name)
 
     @property
     def data_name(self) -> str:
@@ -265,20 +270,26 @@ def load_config(argv: Sequence[str] | None = None, sweep: Mapping[str, Any] | No
     Raises:
         UserError: an unknown setting, a value of the wrong type, or a combination that cannot work.
     """
-    flags = _parse_flags(argv)
+    flags = parse_flags(argv)
     path = flags.get("config_args_path")
     settings = (_read_yaml(path) if path else {}) | flags
     sweep = dict(sweep or {})
     settings |= {key: sweep.pop(key) for key in list(sweep) if key in _FIELDS}
-    for key, value in sweep.items():
-        settings |= _expand_grouped_key(key, value, settings)
+    for key in sorted(sweep, key=lambda key: key != "z_dim"):  # z_0_dim and its like win over it
+        settings |= _expand_grouped_key(key, sweep[key], settings)
     return build_config(settings)
+
+
+def read_settings(config: Config) -> dict[str, Any]:
+    """The settings that a run of this configuration reads: two runs that share them are the same."""
+    reasons = _without_effect(config)
+    return {name: value for name, value in dataclasses.asdict(config).items() if name not in reasons}
 
 
 def warn_of_flags_without_effect(argv: Sequence[str] | None, config: Config) -> None:
     """Name the flags that a run of this configuration does not read, each with the reason."""
     reasons = _without_effect(config)
-    for name in _parse_flags(argv):
+    for name in parse_flags(argv):
         if reason := reasons.get(name):
             log.warning("--%s has no effect: %s", name, reason)
 
@@ -329,7 +340,7 @@ def different_settings(before: Mapping[str, Any], config: Config) -> str:
 # --- where settings come from
 
 
-def _parse_flags(argv: Sequence[str] | None) -> dict[str, Any]:
+def parse_flags(argv: Sequence[str] | None) -> dict[str, Any]:
     """Command line -> the settings named on it, as text or lists of text; conversion is pydantic's."""
     parser = argparse.ArgumentParser(
         description="Train a Multi-Facet Clustering VAE.", allow_abbrev=False, argument_default=argparse.SUPPRESS
@@ -409,6 +420,8 @@ def _expand_grouped_key(key: str, value: Any, settings: Mapping[str, Any]) -> di
         values[facet] = value
         return {name: values}
     if key in ("hidden_dim", "n_hidden"):
+        if current["model_type"] != "fc_vlae":
+            raise UserError(f"sweep key {key!r}: sets the layers of fc_vlae, but model_type is {current['model_type']}")
         names = _LADDER_DIMS if key == "hidden_dim" else _LADDER_DEPTHS
         return {name: [value if old > 0 else old for old in current[name]] for name in names}
     raise UserError("sweep: " + _unknown(key))
@@ -422,12 +435,9 @@ def _check_facets(config: Config) -> None:
     names = ["z_j_dim_list", "n_clusters_j_list"]
     names += ["n_epochs_per_progressive_step"] if config.do_progressive_training else []
     names += [*_LADDER_DIMS, *_LADDER_DEPTHS] if config.model_type == "fc_vlae" else []
-    for name in names:
-        values = getattr(config, name)
-        if len(values) != config.J_n_mixtures:
-            raise UserError(
-                f"{name} = {values}: {len(values)} entries for J_n_mixtures = {config.J_n_mixtures}; give one per facet"
-            )
+    if wrong := [name for name in names if len(getattr(config, name)) != config.J_n_mixtures]:
+        lists = ", ".join(f"{name} = {getattr(config, name)}" for name in wrong)
+        raise UserError(f"{lists}: give one entry per facet, J_n_mixtures = {config.J_n_mixtures}")
     facets = ["all"] + [f"facet_{j}" for j in range(config.J_n_mixtures)]
     if config.facet_to_fix_pi_p_c not in facets:
         raise UserError(f"facet_to_fix_pi_p_c = {config.facet_to_fix_pi_p_c!r}: must be one of {', '.join(facets)}")
@@ -481,6 +491,8 @@ def _check_factors(config: Config) -> None:
             )
     if not config.factors_label_list:
         raise UserError("factors_label_list = []: name at least one factor, for example shape")
+    if len(set(config.factors_label_list)) < len(config.factors_label_list):
+        raise UserError(f"factors_label_list = {config.factors_label_list}: name every factor once")
     for factor in config.factors_label_list:
         if factor not in FACTOR_SIZES:
             raise UserError(f"factors_label_list: {_unknown(factor, FACTOR_SIZES, 'factor')}")
@@ -518,6 +530,7 @@ def _without_effect(config: Config) -> dict[str, str]:
     unread(["n_epochs"], total, not config.do_progressive_training)
     unread(progress, "do_progressive_training is false", config.do_progressive_training)
     unread(["facet_to_fix_pi_p_c"], "fix_pi_p_c is false", config.fix_pi_p_c)
+    unread(["fixed_var_init"], "init_off_diag_cov_p_z_c draws them", not (is_drawn and config.init_off_diag_cov_p_z_c))
     unread(["init_off_diag_cov_p_z_c"], "it belongs to init_type_p_z_c glorot with cov_type_p_z_c full", is_drawn)
     unread([*_LADDER_DIMS, *_LADDER_DEPTHS], model_type, config.model_type == "fc_vlae")
     unread(["encode_layer_dims", "decode_layer_dims"], model_type, config.model_type not in ("fc_vlae", "conv_vlae"))

@@ -30,14 +30,14 @@ def pixels(split: Split, index: np.ndarray) -> np.ndarray:
 
 
 def cluster_label(cluster: RankedCluster, labels: Mapping[str, np.ndarray]) -> str:
-    """Text beside a cluster's row: number, size, mean confidence, and the majority class of each label.
+    """Text beside a cluster's row: number, size, mean confidence, and the majority class of each label with its share.
 
     labels: label name -> (N,) names of classes.
     """
     majority = []
     for name, classes in labels.items():
         found, counts = np.unique(classes[cluster.members], return_counts=True)
-        majority.append(f"{name} {found[counts.argmax()]}")
+        majority.append(f"{name} {found[counts.argmax()]} {counts.max() / counts.sum():.0%}")
     size, confidence = f"n {len(cluster.members):,}", f"conf {cluster.confidence:.2f}"
     return " · ".join([f"cluster {cluster.cluster}", size, confidence, *majority])
 

@@ -16,7 +16,6 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
-from matplotlib.cbook import is_math_text
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -161,8 +160,9 @@ def _image_grid(
     axes.set_xlim(-0.5, width - 0.5)
     axes.set_ylim(height - 0.5, -0.5)
     axes.set_frame_on(False)
-    axes.set_yticks(mosaic.tops + (mosaic.height - 1) / 2, row_labels, fontsize=row_size)
-    axes.set_xticks(mosaic.lefts[: len(column_labels)] + (mosaic.width - 1) / 2, column_labels, fontsize=SMALL_SIZE)
+    axes.set_yticks(mosaic.tops + (mosaic.height - 1) / 2, _plain(row_labels), fontsize=row_size)
+    columns = mosaic.lefts[: len(column_labels)] + (mosaic.width - 1) / 2
+    axes.set_xticks(columns, _plain(column_labels), fontsize=SMALL_SIZE)
     axes.tick_params(length=0, pad=PAD * 72, labelcolor=INK, labeltop=True, labelbottom=False)
     axes.tick_params(axis="x", labelrotation=90 if rotated else 0)
     axes.set_ylabel(row_title, fontsize=TEXT_SIZE, color=MUTED, labelpad=PAD * 72)
@@ -210,8 +210,13 @@ def _width(texts: Iterable[str], size: float, weight: str = "normal") -> float:
     font = FontProperties(size=size, weight=weight)
     # Digits are all equally wide: the labels of 200 clusters are a handful of patterns, and measuring is slow.
     patterns = {re.sub(r"\d", "0", text) for text in texts}
-    widths = (text_to_path.get_text_width_height_descent(text, font, is_math_text(text))[0] for text in patterns)
+    widths = (text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] for text in patterns)
     return 1.05 * max(widths, default=0) / 72  # drawn in whole pixels, a line can be a few percent wider
+
+
+def _plain(texts: Iterable[str]) -> list[str]:
+    """Names as they are: two dollar signs in one would make mathematics of what is between them."""
+    return [text.replace("$", r"\$") for text in texts]
 
 
 def _lines(n: int, size: float) -> float:
@@ -278,8 +283,8 @@ def _heat_map(
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=SMALL_SIZE, length=0, labelcolor=INK)
     size = min(TEXT_SIZE, 72 * cell)
-    axes.set_xticks(range(len(column_names)), column_names, fontsize=size)
-    axes.set_yticks(range(len(row_names)), row_names, fontsize=size)
+    axes.set_xticks(range(len(column_names)), _plain(column_names), fontsize=size)
+    axes.set_yticks(range(len(row_names)), _plain(row_names), fontsize=size)
     if _width(column_names, size) > 0.9 * axes.figure.get_figwidth() / (len(column_names) + 2):
         axes.tick_params(axis="x", labelrotation=90)
     axes.tick_params(length=0)
@@ -426,7 +431,7 @@ def _wrap(title: str, width: float) -> str:
     for line in title.split("\n"):
         share = width / max(_width([line], TITLE_SIZE, "bold"), 1e-6)
         lines += textwrap.wrap(line, max(1, int(share * len(line) * (1 if share >= 1 else 0.9)))) or [""]
-    return "\n".join(lines)
+    return "\n".join(_plain(lines))
 
 
 def _name_axes(axes: Axes, xlabel: str, ylabel: str) -> None:
@@ -434,7 +439,7 @@ def _name_axes(axes: Axes, xlabel: str, ylabel: str) -> None:
     axes.set_ylabel(ylabel, fontsize=TEXT_SIZE, color=INK)
     axes.grid(axis="y", color=RULE, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _legend(axes: Axes, beside: bool = False) -> None:

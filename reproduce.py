@@ -68,7 +68,6 @@ def results_table(name: str, curves: Curves, seconds: Sequence[float]) -> str:
         "| label | published: mean (sd) | here: mean (sd) | each seed | time of a run |",
         "|---|---|---|---|---|",
     ]
-    hours, minutes = divmod(round(np.median(seconds) / 60), 60)
     for label, published in PUBLISHED[name].items():
         ends = {seed.removeprefix("seed "): 100 * points[-1, 1] for seed, points in curves[label].items()}
         values = np.array(list(ends.values()))
@@ -76,9 +75,17 @@ def results_table(name: str, curves: Curves, seconds: Sequence[float]) -> str:
         each = ", ".join(f"{seed}: {value:.2f}" for seed, value in ends.items())
         lines.append(
             f"| {name}, {label} | {published.mean:.2f} ({published.sd:.2f}) | {values.mean():.2f} ({sd}) | {each} "
-            f"| {hours} h {minutes:02} min |"
+            f"| {median_time(seconds)} |"
         )
     return "\n".join(lines)
+
+
+def median_time(seconds: Sequence[float]) -> str:
+    """The median as hours and minutes."""
+    if not seconds:
+        return "not on this machine"
+    hours, minutes = divmod(round(np.median(seconds) / 60), 60)
+    return f"{hours} h {minutes:02} min"
 
 
 def train_seeds(name: str, data_dir: Path, results_dir: Path, flags: Sequence[str]) -> int:
@@ -113,6 +120,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     write_atomically(folder / "table.md", lambda path: path.write_text(table + "\n"))
     print(f"\n{table}\n\ntable: {folder / 'table.md'}")
     model, script = runs[best_seed(curves)].model_path, HERE / "shell_scripts" / f"eval_{name}.sh"
+    if not model.exists():
+        print(f"the best run, {best_seed(curves)}, is on another machine: its figures are made there, by {script.name}")
+        return status
     paths = ["--data_dir", str(arguments.data_dir.resolve()), "--results_dir", str((folder / "evaluation").resolve())]
     drawn = subprocess.run([script, model, *paths], env=os.environ | {"PYTHON": sys.executable}, check=False)
     return status or drawn.returncode

@@ -23,7 +23,7 @@ import yaml
 
 import speed
 import train
-from config import Config, load_config
+from config import Config, load_config, parse_flags, read_settings
 from datasets import load_dataset
 from metrics import ClusterScores
 from tracking import RunFolder
@@ -71,7 +71,7 @@ class Sweep:
             raise UserError("--run_name: a sweep names its runs itself; --sweep_name names the sweep")
         if self.config.overwrite:
             raise UserError(
-                f"--overwrite: a sweep resumes; to start again, delete {self.folder} or choose --sweep_name"
+                f"--overwrite: a sweep resumes; to train a run again, delete its folder in {self.folder}, or choose --sweep_name"
             )
         if self.chosen_name and not re.fullmatch(r"\w[\w.-]*", self.chosen_name):
             raise UserError(f"--sweep_name {self.chosen_name!r}: must be letters, digits, '_', '.' and '-'")
@@ -80,12 +80,17 @@ class Sweep:
                 raise UserError(
                     f"sweep parameter {key!r}: belongs to the sweep as a whole, give --{key} as a flag or not at all"
                 )
+        if fixed := [key for key in parse_flags(self.argv) if key in self.parameters]:
+            hint = "write --seeds 3 for seed 3 alone" if fixed == ["seed"] else "leave out the flag"
+            raise UserError(f"--{fixed[0]}: is what this sweep varies; {hint}")
         seen: dict[str, dict[str, Any]] = {}
         for values in self.runs:
-            settings = repr(load_config(self.argv, values))
+            settings, name = repr(read_settings(load_config(self.argv, values))), self.run_name(values)
             if settings in seen:
                 raise UserError(f"the sweep has the same run twice: {seen[settings]} and {values}")
-            seen[settings] = values
+            if name in seen:
+                raise UserError(f"two runs of the sweep would be called {name}: {seen[name]} and {values}")
+            seen |= {settings: values, name: values}
 
     @cached_property
     def config(self) -> Config:

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
+from urllib.request import getproxies, proxy_bypass
 
 import torch
 import yaml
@@ -37,7 +38,7 @@ log = logging.getLogger(__name__)
 
 HERE = Path(__file__).resolve().parent
 ACCURACY = "test_metric/facet_acc_max"
-RUN_FILES = ("config.yml", "metrics.jsonl", "checkpoint.pt", "save_dict.pt", "figures", "wandb")
+RUN_FILES = ("config.yml", "metrics.jsonl", "checkpoint.pt", "save_dict.pt", "figures", "evaluation", "wandb")
 
 
 class InUse(UserError):
@@ -52,17 +53,13 @@ class RunFolder:
         self.metrics_path = path / "metrics.jsonl"
         self.checkpoint_path = path / "checkpoint.pt"
         self.model_path = path / "save_dict.pt"
-        self._lock = FileLock(path / ".lock")
+        self._lock = FileLock(path / ".lock", mode=0o666)  # less the umask: a folder may belong to a group
 
     @classmethod
-    def open(cls, config: Config, source: str) -> RunFolder:
+    def open(cls, config: Config) -> RunFolder:
         """The folder of a new run, or of the run to be resumed. Settings of a run that never got going are replaced.
 
         It is this process's alone until `close`, or until the process ends in whatever way.
-
-        Args:
-            config: settings of the run.
-            source: which images it sees, in words; a comment of config.yml.
 
         Raises:
             UserError: it cannot be written to, is in use, or holds a run with other settings.
@@ -71,14 +68,14 @@ class RunFolder:
         make_folder(folder.path)
         folder._claim()
         try:
-            folder._prepare(config, source)
+            folder._prepare(config)
         except BaseException:
             folder.close()
             raise
         return folder
 
-    def _prepare(self, config: Config, source: str) -> None:
-        """Clear away what should go, and write config.yml."""
+    def _prepare(self, config: Config) -> None:
+        """Clear away what should go."""
         for leftover in self.path.glob(".*.tmp"):  # of a process that was killed while it wrote
             leftover.unlink(missing_ok=True)
         if config.overwrite:
@@ -86,11 +83,14 @@ class RunFolder:
         config_path = self.path / "config.yml"
         if config_path.exists() and (self.checkpoint_path.exists() or self.model_path.exists()):
             self._check_same_settings(config, config_path)
+
+    def write_config(self, config: Config, source: str) -> None:
+        """Write config.yml, once it is sure that the run is that of the folder. source: which images it sees, in words."""
         # The file may serve as --config_args_path: it must not delete the run, or stop at once, when it does.
         content = dataclasses.asdict(config) | {"overwrite": False, "dry_run": False}
         settings = yaml.safe_dump(content, sort_keys=False, default_flow_style=None)
         words = " ".join(source.split()).encode("ascii", "backslashreplace").decode()  # names of files may be anything
-        write_atomically(config_path, lambda path: path.write_text(f"# data: {words}\n{settings}"))
+        write_atomically(self.path / "config.yml", lambda path: path.write_text(f"# data: {words}\n{settings}"))
 
     def close(self) -> None:
         """Let other processes use the folder."""
@@ -102,6 +102,10 @@ class RunFolder:
         except Timeout:
             raise InUse(
                 f"{self.path} is in use: another process trains this run; wait for it, or choose another --run_name"
+            ) from None
+        except OSError as error:
+            raise UserError(
+                f"cannot write {self._lock.lock_file}: {error.strerror}; choose another --run_name"
             ) from None
         except NotImplementedError:  # a file system without locks
             log.warning("%s: this file system has no locks; make sure that no other process trains this run", self.path)
@@ -115,7 +119,7 @@ class RunFolder:
                 return False
         except Timeout:
             return True
-        except NotImplementedError:
+        except (OSError, NotImplementedError):  # whoever trains it says what is wrong
             return False
 
     def _clear(self) -> None:
@@ -145,15 +149,7 @@ class RunFolder:
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The logged epochs; a last line that was cut off by a kill is left out."""
-        if not self.metrics_path.exists():
-            return []
-        rows = []
-        for line in self.metrics_path.read_bytes().splitlines():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:  # neither JSON nor, after a crash, text
-                break
-        return rows
+        return read_metrics(self.metrics_path) if self.metrics_path.exists() else []
 
     def forget_after(self, epoch: int) -> None:
         """Drop the logged epochs after `epoch`: they are trained again. Those up to it must be there."""
@@ -176,11 +172,28 @@ class RunFolder:
             return None
         try:
             return torch.load(self.checkpoint_path, map_location="cpu", weights_only=True)
+        except PermissionError as error:
+            raise UserError(f"cannot read {self.checkpoint_path}: {error.strerror}") from None
         except Exception as error:  # a damaged file fails in many ways
             raise UserError(
                 f"{self.checkpoint_path} is damaged ({one_line(error)}); put a copy in its place, or start again with "
                 "--overwrite"
             ) from error
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The epochs of a metrics.jsonl; a last line that was cut off by a kill is left out."""
+    rows = []
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    for line in lines:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:  # neither JSON nor, after a crash, text
+            break
+    return rows
 
 
 class Tracker:
@@ -222,7 +235,10 @@ class Tracker:
     def finish(self, exit_code: int) -> None:
         """End the wandb run; any exit code but 0 marks it as failed."""
         if self.wandb_run is not None:
-            self.wandb_run.finish(exit_code)
+            try:
+                self.wandb_run.finish(exit_code)
+            except Exception as error:  # a full disk, say; it must not hide what the run itself says
+                log.warning("Weights & Biases could not finish its files: %s", one_line(error))
 
 
 # --- Weights & Biases
@@ -232,13 +248,16 @@ def start_wandb(config: Config, folder: Path) -> Any:
     """Start a wandb run that keeps its files in the run's folder, or None where disabled. Never fails or waits."""
     if config.wandb_mode == "disabled":
         return None
-    import wandb
+    try:
+        import wandb
+    except ImportError as error:
+        log.warning("wandb_mode = %s: goes on without Weights & Biases (%s)", config.wandb_mode, one_line(error))
+        return None
 
     id_path = folder / "wandb" / "run_id"
     if wandb.run is not None:  # started by a sweep's agent
         wandb.run.config.update(dataclasses.asdict(config), allow_val_change=True)
-        make_folder(id_path.parent)
-        id_path.write_text(wandb.run.id)
+        _remember(id_path, wandb.run.id)
         return wandb.run
     settings = wandb_settings()
     mode = resolve_wandb_mode(config, settings)
@@ -248,7 +267,7 @@ def start_wandb(config: Config, folder: Path) -> Any:
         except UserError as error:
             _say_offline(config, str(error))
             mode = "offline"
-    run_id = id_path.read_text().strip() if id_path.exists() else None
+    run_id = id_path.read_text().strip() or None if id_path.exists() else None
     common = {"dir": str(folder), "name": config.name, "id": run_id, "config": dataclasses.asdict(config)}
     common["project"] = settings.get("project_name") or "mfcvae"
     common["settings"] = wandb.Settings(silent=True, console="off", init_timeout=30)
@@ -260,9 +279,14 @@ def start_wandb(config: Config, folder: Path) -> Any:
             _say_offline(config, f"the server refused the run ({one_line(error)})")
     if run is None:
         run = wandb.init(mode="offline", **common)
-    id_path.parent.mkdir(exist_ok=True)
-    id_path.write_text(run.id)
+    _remember(id_path, run.id)
     return run
+
+
+def _remember(path: Path, run_id: str) -> None:
+    """Keep wandb's name of the run, so that it goes on when the run is resumed."""
+    make_folder(path.parent)
+    write_atomically(path, lambda temporary: temporary.write_text(run_id))
 
 
 def wandb_settings() -> dict[str, str]:
@@ -346,10 +370,14 @@ def _netrc_has_key(url: str) -> bool:
 
 
 def _is_reachable(url: str, timeout: float = 3.0) -> bool:
-    """Whether the server answers a connection within `timeout` seconds."""
+    """Whether the server, or the proxy on the way to it, answers a connection within `timeout` seconds."""
     address = urlparse(url)
+    proxy = getproxies().get(address.scheme)
+    if proxy and not proxy_bypass(address.hostname or ""):
+        address = urlparse(proxy if "//" in proxy else f"http://{proxy}")
+    port = address.port or (80 if address.scheme == "http" else 443)
     try:
-        socket.create_connection((address.hostname, address.port or 443), timeout).close()
+        socket.create_connection((address.hostname, port), timeout).close()
     except OSError:
         return False
     return True

@@ -370,6 +370,7 @@ def train_run(training: Training, dataset: Dataset, folder: RunFolder) -> int:
     """Start the run of a folder, or go on with it; the exit status."""
     config = training.config
     first_epoch = begin(training, dataset, folder)
+    folder.write_config(config, dataset.source)
     folder.forget_after(first_epoch - 1)
     if first_epoch == config.n_epochs and (folder.model_path.exists() or not config.save_model):
         print(f"already finished: {folder.path}; --overwrite trains it again")
@@ -408,7 +409,7 @@ def main(argv: Sequence[str] | None = None, sweep: Mapping[str, Any] | None = No
     speed.leave_out_triton()
     dataset = load_dataset(config, device)
     training = Training(config, dataset.spec, device)
-    with closing(RunFolder.open(config, dataset.source)) as folder, sigterm_as_interrupt():
+    with closing(RunFolder.open(config)) as folder, sigterm_as_interrupt():
         return train_run(training, dataset, folder)
 
 

@@ -79,7 +79,7 @@ def test_only_one_figure_is_held_at_a_time(tmp_path):
             before[-1].subplots()
             yield name, before[-1]
 
-    with closing(RunFolder.open(config, "")) as folder:
+    with closing(RunFolder.open(config)) as folder:
         tracking.Tracker(config, folder).log(0, {"epoch": 0}, figures())
         assert {path.name for path in (folder.path / "figures").rglob("*")} == {"epoch_0000", "a.png", "b.png", "c.png"}
 
@@ -154,12 +154,12 @@ def test_a_refused_key_means_offline_with_one_line(tmp_path, monkeypatch, caplog
 
 def test_a_run_that_is_being_trained_is_left_alone(tmp_path):
     config = build_config({"results_dir": str(tmp_path), "run_name": "run"})
-    folder = RunFolder.open(config, "")
+    folder = RunFolder.open(config)
     assert folder.is_in_use()
     with pytest.raises(UserError, match="is in use: another process trains this run"):
-        RunFolder.open(config, "")
+        RunFolder.open(config)
     with pytest.raises(UserError, match="is in use"):  # even when it is told to delete it
-        RunFolder.open(build_config({"results_dir": str(tmp_path), "run_name": "run", "overwrite": True}), "")
+        RunFolder.open(build_config({"results_dir": str(tmp_path), "run_name": "run", "overwrite": True}))
     assert (folder.path / "config.yml").exists()
     folder.close()
     assert not folder.is_in_use()
@@ -169,5 +169,5 @@ def test_what_a_killed_process_was_writing_is_cleared_away(tmp_path):
     leftover = tmp_path / "run" / ".checkpoint.pt.123.tmp"
     leftover.parent.mkdir()
     leftover.touch()
-    RunFolder.open(build_config({"results_dir": str(tmp_path), "run_name": "run"}), "").close()
+    RunFolder.open(build_config({"results_dir": str(tmp_path), "run_name": "run"})).close()
     assert not leftover.exists()
