@@ -60,7 +60,9 @@ def cluster_pairs(ranked: Sequence[RankedCluster], n_1: int, n_2: int) -> list[P
     return [(ranked[a], ranked[b]) for a, b in sorted(ranks)]
 
 
-def draw_before(evaluation: Evaluation, pair: Pair, index: Indices, folder: Path, drawn: dict[Any, Path]) -> None:
+def draw_before(
+    evaluation: Evaluation, j: int, pair: Pair, index: Indices, folder: Path, drawn: dict[Any, Path]
+) -> None:
     """Both sides before the swap. A cluster is in many pairs, mostly with the same inputs: those are drawn once."""
     for side in range(2):
         path = folder / f"x_x_hat_before_{side}"
@@ -74,7 +76,7 @@ def draw_before(evaluation: Evaluation, pair: Pair, index: Indices, folder: Path
             evaluation.split,
             index[side],
             evaluation.weights,
-            f"{evaluation.data_name}, cluster {pair[side].cluster}",
+            f"{evaluation.data_name}, cluster {pair[side].cluster} of facet {j}",
         )
         write_figure(figure, path)
         drawn[key] = path
@@ -83,7 +85,10 @@ def draw_before(evaluation: Evaluation, pair: Pair, index: Indices, folder: Path
 def draw_after(evaluation: Evaluation, j: int, pair: Pair, index: Indices, folder: Path) -> None:
     """Both sides after the swap."""
     a, b = pair[0].cluster, pair[1].cluster
-    titles = [f"{evaluation.data_name}, cluster {own}: facet {j} from cluster {of}" for own, of in ((a, b), (b, a))]
+    titles = [
+        f"{evaluation.data_name}, cluster {own} of facet {j}: its z_{j} from cluster {of}"
+        for own, of in ((a, b), (b, a))
+    ]
     shown = after_swap(
         evaluation.model, evaluation.predictions, j, evaluation.split, index, evaluation.weights, (titles[0], titles[1])
     )
@@ -99,17 +104,18 @@ def draw(evaluation: Evaluation, j: int, n_1: int, n_2: int) -> None:
     for pair in tqdm(cluster_pairs(evaluation.ranked[j], n_1, n_2), desc="swaps", unit="pair"):
         folder = evaluation.folder / f"swap_clusters_{pair[0].cluster}_{pair[1].cluster}"
         index = pair_members(*pair, N_INPUTS)
-        draw_before(evaluation, pair, index, folder, drawn)
+        draw_before(evaluation, j, pair, index, folder, drawn)
         draw_after(evaluation, j, pair, index, folder)
-    for other, ranked in enumerate(evaluation.ranked):
+    for other in range(len(evaluation.ranked)):
         if other != j:
             figure = composition(
                 evaluation.model,
-                (other, ranked[:N_OVERVIEW]),
-                (j, evaluation.ranked[j][:N_OVERVIEW]),
+                evaluation.ranked,
+                (other, j),
+                N_OVERVIEW,
                 evaluation.labels,
                 evaluation.weights,
-                f"{evaluation.data_name}: decoded combinations of the cluster means of facets {other} and {j}",
+                evaluation.data_name,
             )
             write_figure(figure, evaluation.folder / f"composition_overview_facets_{other}_{j}")
 

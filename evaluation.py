@@ -59,7 +59,7 @@ def model_parser(description: str | None) -> FlagParser:
 def evaluation_parser(description: str | None) -> FlagParser:
     """The flags of every script that draws figures of a trained model."""
     parser = model_parser(description)
-    parser.add_argument("--results_dir", help="folder of the figures [results/<name of the run>/evaluation]")
+    parser.add_argument("--results_dir", help="folder of the figures [evaluation/ beside a run's model]")
     parser.add_argument("--data_dir", help="folder of the data sets, or your own images [data]")
     parser.add_argument("--split", choices=("test", "train"), default="test", help="images to look at [test]")
     parser.add_argument("--seed", type=non_negative_int, default=0, help="seed of what is drawn at random [0]")
@@ -76,7 +76,7 @@ def open_evaluation(arguments: argparse.Namespace) -> Evaluation:
     if config.dataset in OWN_IMAGES and not arguments.data_dir:
         raise UserError(f"--data_dir: name the images of {model.spec.name}, a model does not know where they are")
     config = dataclasses.replace(config, data_dir=arguments.data_dir or config.data_dir)
-    folder = make_folder(Path(arguments.results_dir or Path("results") / config.name / "evaluation"))
+    folder = make_folder(Path(arguments.results_dir or default_folder(Path(arguments.model_path))))
     dataset = load_dataset(config, device)
     if dataset.spec.image_shape != model.spec.image_shape:
         raise UserError(
@@ -91,6 +91,12 @@ def open_evaluation(arguments: argparse.Namespace) -> Evaluation:
     labels, name = split_class_names(split, dataset.spec), dataset.spec.name
     title = f"{name}, {arguments.split} split"
     return Evaluation(model, config, split, labels, predictions, ranked, weights, folder, name, title)
+
+
+def default_folder(model_path: Path) -> Path:
+    """Where the figures of a model go: beside that of a run; of any other file to results/<its name>/evaluation."""
+    is_of_run = (model_path.parent / "config.yml").exists()
+    return (model_path.parent if is_of_run else Path("results") / model_path.stem) / "evaluation"
 
 
 FORMATS = ("pdf", "png")  # for the paper and for the eye

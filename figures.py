@@ -23,6 +23,8 @@ from metrics import cluster_scores, confusion_matrix
 from mfcvae import MFCVAE
 from progressive import Coefficients
 
+MAX_CONFUSION = 200  # classes; more could neither be read nor drawn in time
+
 
 def pixels(split: Split, index: np.ndarray) -> np.ndarray:
     """Images of a split: index (n,) -> (n, C, H, W) float in [0, 1], on the host."""
@@ -124,22 +126,37 @@ def after_swap(
 
 def composition(
     model: MFCVAE,
-    rows: tuple[int, Sequence[RankedCluster]],
-    columns: tuple[int, Sequence[RankedCluster]],
+    ranked: Sequence[Sequence[RankedCluster]],
+    facets: tuple[int, int],
+    n_clusters: int,
     labels: Mapping[str, np.ndarray],
     weights: Coefficients,
     title: str,
 ) -> Figure:
-    """Every combination of the cluster means of two facets, decoded. rows, columns: (facet, its clusters)."""
-    numbers = [(facet, [cluster.cluster for cluster in ranked]) for facet, ranked in (rows, columns)]
+    """The means of the first n_clusters of two facets, of rows and of columns, in all combinations, decoded.
+
+    ranked: the clusters of all J facets. Any other facet stays at the mean of its largest cluster.
+    """
+    shown = [ranked[j][:n_clusters] for j in facets]
+    held = [max(clusters, key=lambda cluster: len(cluster.members)).cluster for clusters in ranked]
+    others = [f"facet {i} at its cluster {k}" for i, k in enumerate(held) if i not in facets]
+    rows, columns = [(j, [cluster.cluster for cluster in clusters]) for j, clusters in zip(facets, shown, strict=True)]
     return plotting.composition_overview(
-        compose(model, *numbers, weights),
-        [cluster_label(cluster, labels) for cluster in rows[1]],
-        [str(cluster.cluster) for cluster in columns[1]],
-        title,
-        f"clusters of facet {rows[0]}",
-        f"clusters of facet {columns[0]}",
+        compose(model, rows, columns, held, weights),
+        [cluster_label(cluster, labels) for cluster in shown[0]],
+        [str(k) for k in columns[1]],
+        ", ".join(
+            [f"{title}: decoded combinations of the cluster means of facets {facets[0]} and {facets[1]}", *others]
+        ),
+        *[f"clusters of facet {j}, {len(ranked[j][:n_clusters])} of {len(ranked[j])}" for j in facets],
     )
+
+
+def confusion(y: np.ndarray, clusters: np.ndarray, names: Sequence[str], title: str) -> Figure:
+    """Confusion matrix of classes y (N,) and of the majority classes of clusters (N,)."""
+    if len(names) > MAX_CONFUSION:
+        return plotting.note_figure(title, f"{len(names):,} classes: too many for a confusion matrix")
+    return plotting.confusion_matrix(confusion_matrix(y, clusters, len(names)), list(names), title)
 
 
 def split_figures(
@@ -171,8 +188,7 @@ def split_figures(
             yield f"{prefix}_cluster_sizes", plotting.cluster_sizes(sizes, f"{title}: cluster sizes")
         if config.do_vis_conf_mat:
             for (label, y), names in zip(labels.items(), spec.class_names, strict=True):
-                matrix = confusion_matrix(y, predictions.clusters[:, j], len(names))
-                figure = plotting.confusion_matrix(matrix, list(names), f"{title}, label {label}")
+                figure = confusion(y, predictions.clusters[:, j], names, f"{title}, label {label}")
                 yield f"{prefix}_confusion_{label}", figure
     if config.do_vis_conf_mat and len(labels) > 1:
         scores = [[cluster_scores(y, c).accuracy for y in labels.values()] for c in predictions.clusters.T]

@@ -165,17 +165,21 @@ def pair_members(first: RankedCluster, second: RankedCluster, n: int) -> tuple[n
 
 
 def compose(
-    model: MFCVAE, rows: tuple[int, Sequence[int]], columns: tuple[int, Sequence[int]], weights: Coefficients
+    model: MFCVAE,
+    rows: tuple[int, Sequence[int]],
+    columns: tuple[int, Sequence[int]],
+    held: Sequence[int],
+    weights: Coefficients,
 ) -> np.ndarray:
     """Decode every combination of cluster means of two facets: (R, Q, C, H, W).
 
-    rows, columns: (facet, clusters of it). Any other facet stays at the mean of its likeliest cluster.
+    rows, columns: (facet, clusters of it). held: J clusters; any other facet i stays at the mean of held[i].
     """
     R, Q = len(rows[1]), len(columns[1])
     z = []
     with torch.no_grad():
         for i, prior in enumerate(model.prior):
-            c = prior.pi.argmax().repeat(R * Q)  # (R Q,)
+            c = torch.tensor(held[i]).repeat(R * Q)  # (R Q,)
             if i == rows[0]:
                 c = torch.tensor(list(rows[1])).repeat_interleave(Q)
             elif i == columns[0]:

@@ -74,8 +74,7 @@ def model_figures(evaluation: Evaluation, temperature: float) -> dict[str, Figur
             f"{name}, facet {j}: generated at temperature {temperature:g}, {of_all}",
             [cluster_label(cluster, labels) for cluster in clusters],
         )
-    title = f"{name}: decoded combinations of the cluster means of facets 1 and 0"
-    figures["composition"] = composition(model, (1, shown[1]), (0, shown[0]), labels, weights, title)
+    figures["composition"] = composition(model, evaluation.ranked, (1, 0), N_CLUSTERS, labels, weights, name)
     return figures
 
 

@@ -137,7 +137,7 @@ def _image_grid(
     if len(rows) != len(row_labels):
         raise ValueError(f"{len(rows)} rows of images need as many labels, got {len(row_labels)}")
     if len(rows) == 0:
-        return _note_figure(title, "no clusters")
+        return note_figure(title, "no clusters")
     mosaic = _mosaic(rows, group)
     if column_labels and len(column_labels) != len(mosaic.lefts):
         raise ValueError(f"{len(mosaic.lefts)} columns of images need as many labels, got {len(column_labels)}")
@@ -236,7 +236,7 @@ def confusion_matrix(matrix: np.ndarray, class_names: list[str], title: str) -> 
     if matrix.shape != (n_classes, n_classes):
         raise ValueError(f"{n_classes} class names need a {(n_classes, n_classes)} matrix, got {matrix.shape}")
     if n_classes == 0:
-        return _note_figure(title, "no classes")
+        return note_figure(title, "no classes")
     shares = matrix / np.maximum(matrix.sum(axis=0), 1)
     side = float(np.clip(0.42 * n_classes, 2.6, 9))
     figure, axes = _chart(title, 1.07 * side + 1.15 + _width(class_names, TEXT_SIZE), side + 0.9)
@@ -252,7 +252,7 @@ def facet_label_map(scores: np.ndarray, label_names: list[str], title: str) -> F
     if scores.shape[1:] != (len(label_names),):
         raise ValueError(f"{len(label_names)} label names need (J, {len(label_names)}) scores, got {scores.shape}")
     if scores.size == 0:
-        return _note_figure(title, "no labels")
+        return note_figure(title, "no labels")
     n_facets, n_labels = scores.shape
     width = max(1.15, 0.1 + _width(label_names, TEXT_SIZE))  # inches of a cell
     figure, axes = _chart(title, max(width * n_labels + 1.7, MIN_GRID_WIDTH), 0.55 * n_facets + 1.1)
@@ -303,7 +303,7 @@ def mixture_weights(pi: np.ndarray, title: str) -> Figure:
     """Bar chart of the mixture weights pi (K,), with a line at the uniform weight 1/K."""
     n_clusters = len(pi)
     if n_clusters == 0:
-        return _note_figure(title, "no clusters")
+        return note_figure(title, "no clusters")
     figure, axes = _chart(title, float(np.clip(0.09 * n_clusters, 4.8, 12)), 2.6)
     axes.bar(np.arange(n_clusters), np.nan_to_num(pi), width=0.8, color=COLOURS[0])
     axes.axhline(1 / n_clusters, color=COLOURS[1], linewidth=1.2, linestyle="--", label=f"uniform, 1/{n_clusters}")
@@ -317,7 +317,7 @@ def mixture_weights(pi: np.ndarray, title: str) -> Figure:
 def cluster_sizes(sizes: np.ndarray, title: str) -> Figure:
     """Rug of the cluster sizes (K,), counts, under their empirical distribution function."""
     if len(sizes) == 0:
-        return _note_figure(title, "no clusters")
+        return note_figure(title, "no clusters")
     figure, axes = _chart(title, 4.8, 2.8)
     axes.ecdf(sizes, color=COLOURS[0], linewidth=1.6)
     n_empty = int(np.sum(np.equal(sizes, 0)))
@@ -336,7 +336,7 @@ def cluster_sizes(sizes: np.ndarray, title: str) -> Figure:
 def training_curves(curves: dict[str, dict[str, np.ndarray]], title: str) -> Figure:
     """Panel name -> {line name -> (n, 2) epoch and value}: one panel below another over one epoch axis."""
     if len(curves) == 0:
-        return _note_figure(title, "no curves")
+        return note_figure(title, "no curves")
     figure, *panels = _chart(title, 7.2, 1.7 * len(curves) + 0.7, n_panels=len(curves))
     for axes, (panel, lines) in zip(panels, curves.items(), strict=True):
         for i, (name, points) in enumerate(lines.items()):
@@ -357,7 +357,7 @@ def seed_stability(curves: dict[str, np.ndarray], title: str, ylabel: str = "acc
     seeds = {name: _finite(points) for name, points in curves.items()}
     seeds = {name: points for name, points in seeds.items() if len(points)}
     if len(seeds) == 0:
-        return _note_figure(title, "no seeds")
+        return note_figure(title, "no seeds")
     figure, axes = _chart(title, 7.2, 3.6)
     epochs, mean, std = _mean_and_std(list(seeds.values()))
     last = f"mean at epoch {epochs[-1]:.0f}: {mean[-1]:.3f} ± {std[-1]:.3f}"
@@ -412,7 +412,7 @@ def _chart(title: str, width: float, height: float, n_panels: int = 1) -> list:
     return [figure, *panels]
 
 
-def _note_figure(title: str, note: str) -> Figure:
+def note_figure(title: str, note: str) -> Figure:
     """A figure that says why there is nothing to see."""
     figure, axes = _chart(title, MIN_GRID_WIDTH, 1.3)
     axes.set_axis_off()

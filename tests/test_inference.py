@@ -59,7 +59,7 @@ def test_nothing_changes_and_no_graph_is_built(case):
     means = inference.predict(model, x, weights, 16).means
     inference.reconstruct(model, means, weights)
     inference.sample_cluster_images(model, 0, 2, 1.0, weights, seed=0)
-    inference.compose(model, (0, [0, 1]), (1, [0]), weights)
+    inference.compose(model, (0, [0, 1]), (1, [0]), [0] * case.config.J_n_mixtures, weights)
     assert model.training
     assert torch.equal(torch.get_rng_state(), random_state)
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
@@ -97,9 +97,9 @@ def test_swapping_exchanges_one_facet_and_twice_is_nothing(three, j):
 
 def test_compositions_are_the_decoded_means(three):
     model, weights = three.model(), full_weights(3)
-    cells = inference.compose(model, (2, [1, 0]), (0, [3, 2, 1]), weights)
+    cells = inference.compose(model, (2, [1, 0]), (0, [3, 2, 1]), [0, 2, 0], weights)
     assert cells.shape == (2, 3, *three.spec.image_shape)
-    rest = model.prior[1].mean[model.prior[1].pi.argmax()]
+    rest = model.prior[1].mean[2]
     for r, k in enumerate([1, 0]):
         for q, c in enumerate([3, 2, 1]):
             z = [z[None].detach() for z in (model.prior[0].mean[c], rest, model.prior[2].mean[k])]
