@@ -164,7 +164,7 @@ class Config:
     """Covariance of the mixture components p(z|c)."""
     init_type_p_z_c: Literal["gmm", "glorot"] = "gmm"
     """Initial means: a Gaussian mixture fitted to the encodings, or Xavier-normal."""
-    fixed_var_init: PositiveFloat = 0.01
+    fixed_var_init: Annotated[Float, Field(gt=1e-6)] = 0.01
     """Initial variance of the mixture components."""
     init_off_diag_cov_p_z_c: bool = False
     """Draw the Cholesky factor of a full covariance at random (glorot only)."""

@@ -96,7 +96,8 @@ class MixturePrior(nn.Module):
             self.free_spread.fill_(self.inverse_positive(variance))
             return
         if config.init_off_diag_cov_p_z_c and not self.is_softplus:
-            nn.init.xavier_normal_(self.free_spread)
+            drawn = nn.init.xavier_normal_(self.free_spread.new_empty(self.free_spread.shape[1:] + self.mean.shape[:1]))
+            self.free_spread.copy_(drawn.movedim(-1, 0))  # (D, D, K), as published: the spread depends on the order
         else:
             self.free_spread.diagonal(dim1=1, dim2=2).fill_(self.inverse_positive(variance.sqrt()))
 
@@ -306,8 +307,11 @@ def data_init(model: MFCVAE, x: Tensor, weights: Coefficients, target_std: float
 
 
 def _set_weight(layer: nn.Module, weight: Tensor) -> None:
-    """Set a layer's weight; a weight-normalised one splits it into length and direction."""
+    """Set a layer's weight, in the memory where it lies; a weight-normalised one splits it into length and direction."""
     if nn.utils.parametrize.is_parametrized(layer, "weight"):
-        layer.weight = weight
+        split = layer.parametrizations.weight
+        length, direction = split[0].right_inverse(weight)
+        split.original0.copy_(length)
+        split.original1.copy_(direction)
     else:
         layer.weight.copy_(weight)

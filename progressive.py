@@ -87,8 +87,10 @@ def warn_of_unfinished_fade_in(config: Config, n_batches: int) -> None:
         return
     for step, n_epochs in enumerate(config.n_epochs_per_progressive_step):
         if step > 0 and n_epochs * n_batches < config.n_batches_fade_in:
+            facet = config.J_n_mixtures - 1 - step
+            end = "never takes part in full" if facet == 0 else f"jumps to its full part when facet {facet - 1} joins"
             log.warning(
-                "n_batches_fade_in = %d: the step of facet %d has %d batches only (%d epochs of %d), so it never takes part "
-                "in full; give a smaller number, or more epochs",
-                *(config.n_batches_fade_in, config.J_n_mixtures - 1 - step, n_epochs * n_batches, n_epochs, n_batches),
+                "n_batches_fade_in = %d: the step of facet %d has %d batches only (%d epochs of %d), so it %s; give a "
+                "smaller number, or more epochs",
+                *(config.n_batches_fade_in, facet, n_epochs * n_batches, n_epochs, n_batches, end),
             )

@@ -137,6 +137,9 @@ class Training:
                 raise UserError(f"{path} belongs to a run on other images; use another --run_name, or --overwrite")
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
+            for weight, moments in self.optimizer.state.items():  # fused Adam takes them in the order of the memory
+                like = {key: torch.empty_like(weight) for key in moments if moments[key].shape == weight.shape}
+                moments |= {key: memory.copy_(moments[key]) for key, memory in like.items()}
             for group in self.optimizer.param_groups:  # the checkpoint may come from another device
                 group["capturable"] = self.device.type == "cuda"
             if (before := state.get("precision", "fp32")) != self.precision:  # earlier versions knew fp32 alone

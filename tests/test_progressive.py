@@ -9,7 +9,12 @@ import pytest
 from conftest import FIXTURES, ReferenceCase
 
 from config import build_config
-from progressive import epoch_coefficients, progressive_coefficients, progressive_step
+from progressive import (
+    epoch_coefficients,
+    progressive_coefficients,
+    progressive_step,
+    warn_of_unfinished_fade_in,
+)
 
 SCHEDULES = json.loads((FIXTURES / "schedules.json").read_text())
 
@@ -46,6 +51,19 @@ def test_no_fade_in_adds_a_facet_at_once():
     config = build_config({"n_epochs_per_progressive_step": [2, 2], "n_batches_fade_in": 0})
     assert progressive_coefficients(config, 1, 9, 10).alpha_dec == (0.0, 1.0)
     assert progressive_coefficients(config, 2, 0, 10).alpha_dec == (1.0, 1.0)
+
+
+def test_fade_ins_that_do_not_end_are_named(caplog):
+    settings = {"J_n_mixtures": 3, "z_j_dim_list": [2] * 3, "n_clusters_j_list": [3] * 3, "model_type": "fc_shared"}
+    settings |= {"n_batches_fade_in": 100, "n_epochs_per_progressive_step": [2, 2, 3]}
+    warn_of_unfinished_fade_in(build_config(settings), 50)
+    assert not caplog.records
+    warn_of_unfinished_fade_in(build_config(settings), 30)
+    warn_of_unfinished_fade_in(build_config(settings | {"n_epochs_per_progressive_step": [2, 9, 3]}), 30)
+    both, last = caplog.messages[:2], caplog.messages[2:]
+    assert "facet 1 has 60 batches only (2 epochs of 30), so it jumps to its full part when facet 0 joins" in both[0]
+    assert "facet 0 has 90 batches only (3 epochs of 30), so it never takes part in full" in both[1]
+    assert last == both[1:]
 
 
 def test_each_epoch_belongs_to_its_step():

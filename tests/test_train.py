@@ -15,9 +15,16 @@ from conftest import write_3dshapes, write_svhn
 
 import train
 from config import load_config
+from datasets import load_dataset
+from gmm import mixture_means
+from inference import full_weights, predict
+from metrics import cluster_scores
+from mfcvae import MFCVAE
+from progressive import progressive_coefficients
 from utils import Interrupt, sigterm_as_interrupt
 
 HERE = Path(__file__).resolve().parent.parent
+CPU = torch.device("cpu")
 NO_FIGURES = [
     "--do_vis_train", "false", "--do_vis_test", "false", "--do_vis_sample_generations_per_cluster", "false",
 ]  # fmt: skip
@@ -134,6 +141,97 @@ def test_an_interruption_saves_the_last_whole_epoch(tmp_path, monkeypatch):
             with pytest.raises(type(reason)):
                 train.main(argv)
         assert torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)["epoch"] == saved
+
+
+@pytest.mark.parametrize("is_contiguous", [False, True])
+def test_a_convolutional_run_goes_on_to_the_same_weights(tmp_path, monkeypatch, is_contiguous):
+    """Also from checkpoints of earlier versions, whose moments lie in another order in memory than the weights."""
+    flags = ("--model_type", "conv_vlae", "--activation", "elu", "--do_fc_batch_norm", "--data_init")
+    flags += ("--cov_type_p_z_c", "full", "--init_lr", "0.003", "--checkpoint_every_n_epochs", "2")
+    whole = run_small(tmp_path, "whole", *flags)
+    train_epoch = train.train_epoch
+
+    def stopped(training, dataset, epoch):
+        if epoch == 3:
+            raise KeyboardInterrupt
+        return train_epoch(training, dataset, epoch)
+
+    monkeypatch.setattr(train, "train_epoch", stopped)
+    argv = [*SMALL, *NO_FIGURES, "--results_dir", str(tmp_path), "--run_name", "stopped", *flags]
+    assert train.main(argv) == train.INTERRUPTED
+    monkeypatch.setattr(train, "train_epoch", train_epoch)
+    if is_contiguous:
+        path = tmp_path / "stopped" / "checkpoint.pt"
+        state = torch.load(path, weights_only=True)
+        for moments in state["optimizer"]["state"].values():
+            moments |= {key: value.contiguous() for key, value in moments.items()}
+        torch.save(state, path)
+    assert run_small(tmp_path, "stopped", *flags) == whole
+    states = [
+        torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)["model"] for name in ("whole", "stopped")
+    ]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_an_epoch_is_the_loop_written_by_hand():
+    """Order, schedule, noise, Adam and the smaller last batch of an epoch in which facet 0 fades in."""
+    config = load_config([*SMALL, "--precision", "fp32", "--init_lr", "0.003"])
+    dataset = load_dataset(config, CPU)
+    training = train.Training(config, dataset.spec, CPU)
+    model = MFCVAE(config, dataset.spec)
+    model.load_state_dict(training.model.state_dict())
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.003)
+    order = torch.Generator().manual_seed(config.seed)
+    torch.manual_seed(5)
+    numbers = train.train_epoch(training, dataset, 2)
+    torch.manual_seed(5)
+    total, clusters, labels = 0.0, [], []
+    indices = torch.randperm(len(dataset.train), generator=order).split(config.batch_size)
+    assert len(indices[-1]) < config.batch_size
+    for batch, index in enumerate(indices):
+        x, weights = dataset.train.images[index] / 255, progressive_coefficients(config, 2, batch, len(indices))
+        q_z_x = model.encode(x, weights)
+        z = [q.mean + q.stddev * torch.empty_like(q.mean).normal_() for q in q_z_x]
+        terms = model.elbo(x, model.likelihood(z, weights), q_z_x, z, weights)
+        optimizer.zero_grad()
+        terms.loss.backward()
+        optimizer.step()
+        total += terms.loss.item() * len(index)
+        clusters.append(terms.q_c_x[1].argmax(dim=1))
+        labels.append(dataset.train.labels[index, 0])
+    assert numbers["train_metric/loss"] == pytest.approx(total / len(dataset.train), rel=1e-4)
+    accuracy = cluster_scores(torch.cat(labels).numpy(), torch.cat(clusters).numpy()).accuracy
+    assert numbers["train_metric/facet_1_acc_max"] == pytest.approx(accuracy, abs=2e-3)
+    for expected, actual in zip(model.parameters(), training.model.parameters(), strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_a_run_starts_at_fitted_mixtures_and_initialised_layers():
+    config = load_config([*SMALL, "--precision", "fp32", "--data_init"])
+    dataset = load_dataset(config, CPU)
+    training = train.Training(config, dataset.spec, CPU)
+    training.initialise(dataset.train)
+    encodings = predict(training.model, dataset.train.images, full_weights(2), 500).means
+    for j, means in enumerate(mixture_means(encodings, config.n_clusters_j_list, config.seed)):
+        torch.testing.assert_close(training.model.prior[j].mean.detach(), torch.from_numpy(means), rtol=1e-3, atol=1e-4)
+        assert encodings[j].std(axis=0) == pytest.approx(0.1, rel=0.3)  # not exactly: of all images, not of the batch
+
+
+def test_an_epoch_is_evaluated_with_its_first_batchs_coefficients(tmp_path, monkeypatch):
+    evaluate, seen = train.evaluate, []
+
+    def remember(training, dataset, weights):
+        seen.append([alpha.item() for alpha in weights.alpha_dec])
+        return evaluate(training, dataset, weights)
+
+    monkeypatch.setattr(train, "evaluate", remember)
+    run_small(tmp_path, "a", "--n_batches_fade_in", "12")
+    assert seen == [
+        [0, 1],
+        [0, 1],
+        [0, 1],
+        [0.5, 1],
+    ]  # epoch 2 begins at 0, 3 after 6 of 12
 
 
 @pytest.fixture
