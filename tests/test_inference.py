@@ -106,16 +106,32 @@ def test_compositions_are_the_decoded_means(three):
             np.testing.assert_allclose(cells[r, q], inference.decode(model, z, weights)[0], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["fc_vlae_j2_diag", "fc_vlae_j3_full"])
-def test_temperature_scales_the_standard_deviation(name):
-    prior = ReferenceCase(name).model().prior[0]
-    c = torch.zeros(20_000, dtype=torch.long)
-    eps = torch.randn(len(c), prior.mean.shape[1], generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("temperature", [0.0, 0.3, 1.0])
+def test_samples_have_the_mixtures_distribution(three, monkeypatch, temperature):
+    """A row per cluster of the facet; of the others clusters by their weights, which differ here."""
+    model, n = three.model(), 4_000
+    monkeypatch.setattr(inference, "decode", lambda model, z, weights: torch.cat(list(z), dim=1).numpy())
     with torch.no_grad():
-        sigma = prior.components().stddev[0]
-        for temperature in (0.0, 0.3, 1.0):
-            z = prior.sample(c, eps, temperature)
-            torch.testing.assert_close(z.std(0), temperature * sigma, rtol=0.03, atol=1e-6)
+        model.prior[0].pi_logits.copy_(torch.linspace(-2, 1, len(model.prior[0].pi)))
+        samples = inference.sample_cluster_images(model, 1, n, temperature, full_weights(3), seed=0)
+        first, second = np.split(samples, np.cumsum(three.config.z_j_dim_list)[:-1], axis=-1)[:2]  # (K_1, n, D_j)
+        factor = torch.tril(model.prior[1].free_spread)
+        factor.diagonal(dim1=1, dim2=2).copy_(model.prior[1].positive(factor.diagonal(dim1=1, dim2=2)))
+        for k, z in enumerate(second):
+            covariance = temperature**2 * factor[k] @ factor[k].T
+            np.testing.assert_allclose(z.mean(0), model.prior[1].mean[k], atol=0.05)
+            np.testing.assert_allclose(np.cov(z.T), covariance, rtol=0.1, atol=5e-3)
+        mean = model.prior[0].pi @ model.prior[0].mean
+        np.testing.assert_allclose(first.mean((0, 1)), mean, atol=0.05)
+
+
+def test_decoding_takes_the_coefficients_into_account(three):
+    model, means = three.model(), inference.predict(three.model(), images(three), full_weights(3), 40).means
+    whole, without = (
+        inference.reconstruct(model, means, weights)
+        for weights in (full_weights(3), full_weights(3)._replace(alpha_dec=(0.0, 1.0, 1.0)))
+    )
+    assert np.abs(whole - without).max() > 1e-3
 
 
 def test_samples_follow_their_seed(three):

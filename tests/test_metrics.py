@@ -90,6 +90,15 @@ def test_summary_names_the_best_label_of_a_facet_and_the_best_facet_of_a_label()
     assert {"facet_weighted_acc_max", "label_shape_weighted_acc_max", "label_weighted_acc_mean"} <= numbers.keys()
 
 
+def test_summary_of_uneven_classes_by_hand():
+    """Facet 0 has one cluster, facet 1 is right: class 0 has three members, class 1 one."""
+    y = np.array([0, 0, 0, 1])
+    numbers = summarise(np.stack([np.zeros(4, int), y], axis=1), {"y": y}, [2, 2], weighted=True)
+    assert (numbers["facet_0_acc_max"], numbers["facet_0_weighted_acc_max"]) == (0.75, 0.5)
+    assert (numbers["facet_acc_max"], numbers["facet_acc_sum"], numbers["facet_acc_mean"]) == (1, 1.75, 0.875)
+    assert numbers["facet_weighted_acc_mean"] == 0.75
+
+
 def test_summary_without_labels_keeps_what_needs_none():
     numbers = summarise(np.array([[0, 1], [1, 1]]), {}, [4, 4], weighted=False)
     assert set(numbers) == {"n_clusters_present_0", "n_clusters_present_1", "facet_nmi_0_1"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -116,8 +118,44 @@ def test_off_diagonal_entries_are_drawn_only_where_asked():
     settings = {"cov_type_p_z_c": "full", "init_type_p_z_c": "glorot"}
     drawn, _ = small_model(**settings, init_off_diag_cov_p_z_c=True)
     plain, _ = small_model(**settings)
+    fitted, _ = small_model(**settings | {"init_type_p_z_c": "gmm"}, init_off_diag_cov_p_z_c=True)
     assert drawn.prior[0].free_spread.tril(-1).abs().sum() > 0
     assert plain.prior[0].free_spread.tril(-1).abs().sum() == 0
+    assert fitted.prior[0].free_spread.tril(-1).abs().sum() == 0
+
+
+def test_drawn_entries_have_the_published_spread():
+    """That of Xavier's rule for the published shape (D, D, K)."""
+    settings = {"cov_type_p_z_c": "full", "init_type_p_z_c": "glorot", "init_off_diag_cov_p_z_c": True}
+    model, _ = small_model(**settings, z_j_dim_list=[30, 3], n_clusters_j_list=[200, 4])
+    assert model.prior[0].free_spread.std().item() == pytest.approx((30 * 200) ** -0.5, rel=0.02)
+
+
+def test_entries_above_the_diagonal_mean_nothing():
+    """Published checkpoints have them."""
+    model, _ = small_model(cov_type_p_z_c="full")
+    prior, z, c, eps = model.prior[0], torch.randn(6, 3), torch.arange(4), torch.randn(4, 3)
+    prior.free_spread.data += torch.randn(3, 3).tril(-1)
+    before = prior.log_prob(z), prior.sample(c, eps)
+    prior.free_spread.data += torch.ones(3, 3).triu(1)
+    for one, other in zip(before, (prior.log_prob(z), prior.sample(c, eps)), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_term_5_bounds_responsibilities_inside_the_logarithm():
+    """2,000 clusters of weight 1e-7 beside one of nearly 1, all in one place, so that q(c|x) = pi."""
+    model, weights = small_model(n_clusters_j_list=[2001, 1])
+    model.prior[0].mean.data.zero_()
+    model.prior[0].pi_logits.data[1:] = math.log(1e-7)
+    term = model(torch.rand(8, 1, 4, 4), weights).terms.log_prob_E_q_c_x
+    assert term.item() == pytest.approx(-2e-4 + 2000 * 1e-7 * math.log(1e-6), rel=1e-2)
+
+
+def test_the_smallest_variances_still_learn():
+    model, weights = small_model(fixed_var_init=2e-6)
+    model(torch.rand(8, 1, 4, 4), weights).terms.loss.backward()
+    assert model.prior[0].components().variance.min().item() == pytest.approx(2e-6, rel=1e-2)
+    assert (model.prior[0].free_spread.grad != 0).any()
 
 
 @pytest.mark.parametrize(
@@ -167,6 +205,16 @@ def test_data_init_gives_every_layer_the_target_mean_and_standard_deviation(data
         torch.testing.assert_close(channels.std(1), torch.full((len(channels),), 0.1), rtol=0.02, atol=1e-3)
     for name in layers.keys() - set(encoder):
         assert 0.03 < outputs[name].std() < 0.3, name
+
+
+def test_data_init_leaves_weights_where_they_lie_in_memory():
+    """Adam takes weights, gradients and moments in the order of the memory."""
+    settings = {"model_type": "conv_vlae", "z_j_dim_list": [4, 3]}
+    model = MFCVAE(build_config(settings), DatasetSpec("any", (3, 16, 16), "normal", None, 0))
+    model.to(memory_format=torch.channels_last)
+    strides = [p.stride() for p in model.parameters()]
+    data_init(model, torch.rand(32, 3, 16, 16), full_weights(2))
+    assert [p.stride() for p in model.parameters()] == strides
 
 
 def test_after_data_init_encodings_are_as_spread_in_evaluation_as_in_training(data_initialised):

@@ -342,7 +342,7 @@ def test_the_order_in_which_steps_are_recorded(monkeypatch, caplog, works):
 
     class FakeGraph:
         def replay(self):
-            done.append("replay")
+            done.append(f"replay of {recorded.images[0]:g} and {recorded.weights[0, 0]:g}")
 
     @contextmanager
     def recording(graph, stream):
@@ -361,10 +361,11 @@ def test_the_order_in_which_steps_are_recorded(monkeypatch, caplog, works):
         return speed.StepResult(images.sum(), images)
 
     recorded = speed.RecordedStep(step, 4, CPU)
-    for n in (4, 4, 2, 4, 4, 2, 4):
-        recorded(torch.ones(n), torch.ones(4, 2))
+    for call, n in enumerate((4, 4, 2, 4, 4, 2, 4)):
+        recorded(torch.full((n,), call), torch.full((4, 2), 10 + call))
     before = ["step 4", "step 4", "step 2", "step 4", "record"]
-    after = ["step 4", "replay", "step 2", "replay"] if works else ["step 4", "step 2", "step 4"]
+    replays = [f"replay of {call} and {10 + call}" for call in (4, 6)]
+    after = ["step 4", replays[0], "step 2", replays[1]] if works else ["step 4", "step 2", "step 4"]
     assert done == before + after
     assert len(caplog.records) == (not works)
 
