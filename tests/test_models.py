@@ -87,7 +87,6 @@ def test_published_mnist_and_3dshapes_widths():
     assert encoder.out_dims == [64 * 7 * 7, 256 * 2 * 2]
 
 
-@pytest.mark.parametrize("model_type", ["fc_vlae", "conv_vlae", "fc_per_facet_enc_shared_dec"])
 def test_channels_double_up_to_512():
     settings = settings_for("conv_vlae", 5)
     encoder = MFCVAE(build_config(settings), DatasetSpec("any", (3, 64, 64), "normal", None, 0)).encoder
@@ -97,6 +96,7 @@ def test_channels_double_up_to_512():
     assert encoder.out_dims == [64 * 15**2, 256 * 4**2, 512 * 2**2, 512, 512]
 
 
+@pytest.mark.parametrize("model_type", ["fc_vlae", "conv_vlae", "fc_per_facet_enc_shared_dec"])
 def test_a_facet_that_is_not_yet_added_does_not_reach_the_image(model_type):
     config = build_config(settings_for(model_type, 2))
     model = MFCVAE(config, DatasetSpec("any", (1, 8, 8), "normal", "sigmoid", 0)).eval()
