@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import logging
 import math
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,6 +82,8 @@ class DatasetSpec:
     """Whether classes are about equally frequent; where they are not, weighted accuracy is logged too."""
     is_synthetic: bool = False
     """Whether the images were rendered in place of the original ones."""
+    checksum: int | None = None
+    """Of own images and their labels, in the order of the split: what tells them from others of the same shape."""
 
     @property
     def n_classes(self) -> tuple[int, ...]:
@@ -455,6 +458,8 @@ def _load_own(config: Config) -> Dataset:
     for name in [name for name, (values, _) in classes.items() if len(values) < 2]:
         log.warning("%s: '%s' has one class only, which tells nothing, and is left out", path, name)
         del classes[name]
+    indices = np.array([index for _, index in classes.values()], np.int64).reshape(-1, len(images)).T  # (N, L)
+    images, indices = np.ascontiguousarray(images), np.ascontiguousarray(indices)  # as crc32 wants them
     spec = DatasetSpec(
         name=config.data_name,
         image_shape=images.shape[1:],
@@ -465,8 +470,8 @@ def _load_own(config: Config) -> Dataset:
         label_names=tuple(classes),
         class_names=tuple(tuple(map(str, values.tolist())) for values, _ in classes.values()),
         has_even_classes=False,
+        checksum=zlib.crc32(indices, zlib.crc32(images)),
     )
-    indices = np.array([index for _, index in classes.values()], np.int64).reshape(-1, len(images)).T  # (N, L)
     colour, (height, width) = "grey" if images.shape[1] == 1 else "RGB", images.shape[2:]
     found = ", ".join(f"{name} ({len(values)} classes)" for name, (values, _) in classes.items()) or "no labels"
     source = f"{len(images):,} images of {path}, {colour}, {width} x {height} pixels, {found}"

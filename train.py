@@ -91,7 +91,7 @@ class Training:
 
     @property
     def data_facts(self) -> dict[str, Any]:
-        """What tells other images from these: not names, as own images may be moved."""
+        """What tells other images from these: of own ones a checksum, not names, as they may be moved."""
         facts = dataclasses.asdict(self.model.spec) | {"n_classes": self.model.spec.n_classes}
         return {key: value for key, value in facts.items() if key not in ("name", "class_names")}
 

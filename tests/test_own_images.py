@@ -265,9 +265,28 @@ def test_a_run_does_not_go_on_with_other_images(run_on, tmp_path):
     (tmp_path / "x.npz").rename(tmp_path / "y.npz")
     moved = ["--dataset", "npz", "--data_dir", str(tmp_path / "y.npz"), "--run_name", "x_seed1"]
     assert train.main([*settings(2, "fc_vlae"), *NO_FIGURES, "--results_dir", str(tmp_path), *moved]) == 0
-    with pytest.raises(UserError, match="checkpoint.pt belongs to a run on other images; use another --run_name"):
-        run_on(images(1)[:25])
+    for others in (images(1)[:25], images(1)[::-1], images(1) ^ 1):
+        with pytest.raises(UserError, match="checkpoint.pt belongs to a run on other images; use another --run_name"):
+            run_on(others)
     run_on(images(1)[:25], "--overwrite")
+
+
+def test_other_labels_are_other_data(tmp_path):
+    path, checksums = tmp_path / "a.npz", []
+    for labels in (np.arange(N) % 3, np.arange(N) % 3, np.arange(N) % 2):
+        data = load("npz", write_npz(path, images=images(1), labels=labels))
+        checksums.append(data.spec.checksum)
+    assert checksums[0] == checksums[1] != checksums[2]
+
+
+def test_a_checkpoint_without_a_checksum_goes_on(run_on, tmp_path):
+    """As earlier versions wrote it."""
+    rows = run_on(images(1))
+    path = tmp_path / "x_seed1" / "checkpoint.pt"
+    state = torch.load(path, weights_only=True)
+    del state["data_facts"]["checksum"]
+    torch.save(state, path)
+    assert run_on(images(1)) == rows
 
 
 def test_images_on_the_host_give_the_same_metrics(run_on, monkeypatch, caplog):
