@@ -7,11 +7,12 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -20,6 +21,7 @@ from utils import UserError
 log = logging.getLogger(__name__)
 
 Shape = tuple[int, int, int]  # (C, H, W)
+DARK = 4096  # a 16-bit image without a value as high has at most 12 bits, and less than 16 of 256 values are left
 
 
 class ImageBatch(NamedTuple):
@@ -101,7 +103,7 @@ def read_all(source: ImageSource) -> np.ndarray:
 
 
 def fit_image(image: Image.Image, image_shape: Shape) -> np.ndarray:
-    """An image of any mode and size -> (C, H, W) uint8.
+    """An image of any mode and size -> (C, H, W) uint8, transparent parts on white, 16-bit grey divided by 256.
 
     The largest centred part of the wanted proportions is resized, so that nothing is stretched. Whole reductions are means of blocks, exactly as the 3DShapes data set is halved; other sizes are resampled.
     """
@@ -110,7 +112,7 @@ def fit_image(image: Image.Image, image_shape: Shape) -> np.ndarray:
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))  # Pillow would clip instead of scaling
     elif image.mode in ("I", "F"):
         raise ValueError(f"pixels of mode {image.mode} have no known range")
-    image = image.convert("L" if channels == 1 else "RGB")
+    image = _on_white(image).convert("L" if channels == 1 else "RGB")
     if image.size != (width, height):
         image = _centre(image, width, height)
         if image.width % width == 0 and image.height % height == 0:
@@ -119,6 +121,24 @@ def fit_image(image: Image.Image, image_shape: Shape) -> np.ndarray:
             image = image.resize((width, height), Image.Resampling.BILINEAR)
     pixels = np.asarray(image).reshape(height, width, channels)
     return pixels.transpose(2, 0, 1)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """An image turned as its EXIF orientation says."""
+    image.load()  # what is damaged in the pixels is an error, what is in the EXIF is not
+    with suppress(Exception):
+        image = ImageOps.exif_transpose(image)
+    return image
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """An image with white behind its transparent parts; an opaque one as it is."""
+    if not image.has_transparency_data:
+        return image
+    layer = image.convert("RGBA")
+    if layer.getextrema()[3][0] == 255:
+        return image
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
 
 
 def _centre(image: Image.Image, width: int, height: int) -> Image.Image:
@@ -143,6 +163,8 @@ class ImageFiles:
     def __init__(self, files: list[Path], image_shape: Shape):
         self.files = files
         self.image_shape = image_shape
+        self.dark: dict[Path, int] = {}  # 16-bit images that use few values: how many
+        self.has_warned = False
 
     def __len__(self) -> int:
         return len(self.files)
@@ -164,6 +186,7 @@ class ImageFiles:
                     else:
                         names.append(str(file))
                         images.append(image)
+                self._warn_of_dark(files)
                 pixels = np.stack(images) if images else np.empty((0, *self.image_shape), np.uint8)
                 yield ImageBatch(names, pixels, tuple(unreadable))
 
@@ -171,9 +194,22 @@ class ImageFiles:
         """(C, H, W), or what is wrong with the file."""
         try:
             with Image.open(file) as image:
-                return fit_image(image, self.image_shape)
+                if image.mode.startswith("I;16") and 0 < (brightest := int(np.asarray(image).max())) < DARK:
+                    self.dark[file] = brightest + 1
+                return fit_image(_upright(image), self.image_shape)
         except Exception as error:  # Pillow's readers raise errors of many kinds
             return error
+
+    def _warn_of_dark(self, files: Sequence[Path]) -> None:
+        """Name the first dark one of all files, once."""
+        first = next((file for file in files if file in self.dark), None)
+        if first and not self.has_warned:
+            self.has_warned = True
+            log.warning(
+                "%s uses only %d of 65536 values; 16-bit grey is divided by 256, so that it and others like it become "
+                "almost black: scale them to the whole range, or save them with 8 bits",
+                *(first, self.dark[first]),
+            )
 
 
 # --- one .npz

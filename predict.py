@@ -3,9 +3,9 @@
     python predict.py --model_path pretrained_models/mnist.pt --images photos/ --output clusters.csv
 
 --images takes a folder, images, or one .npz with an array `images`, (N, H, W) or (N, H, W, C) uint8. Every image is
-converted to grey or RGB (transparency is ignored), cropped to the centre and resized as the model expects. Images are
-read batch by batch: memory does not grow with their number. Exit code 1 if some could not be read; they are listed and
-left out.
+turned as its EXIF data say, converted to grey or RGB (transparent parts become white, 16-bit grey is divided by 256),
+cropped to the centre and resized as the model expects. Images are read batch by batch: memory does not grow with their
+number. Exit code 1 if some could not be read; they are listed and left out.
 """
 
 from __future__ import annotations
