@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -21,6 +23,7 @@ from utils import UserError
 log = logging.getLogger(__name__)
 
 Shape = tuple[int, int, int]  # (C, H, W)
+HEADER_ONLY = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}  # formats that Pillow knows without reading their pixels
 DARK = 4096  # a 16-bit image without a value as high has at most 12 bits, and less than 16 of 256 values are left
 
 
@@ -64,26 +67,46 @@ def open_images(paths: Sequence[str], image_shape: Shape) -> ImageSource:
 
 
 def list_images(path: Path) -> list[Path]:
-    """The file itself, or a folder's images and those below it, sorted by name."""
+    """The file itself, or a folder's images and those below it, sorted by name; broken links, too, which cannot be read.
+
+    Raises:
+        UserError: nothing is there, or a folder cannot be read.
+    """
     if path.is_file():
         return [path]
     if not path.exists():
         raise UserError(f"{path}: no such file or folder")
     Image.init()
-    readable = {suffix for suffix, kind in Image.EXTENSION.items() if kind in Image.OPEN}
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in readable and file.is_file())
+    readable = {suffix for suffix, kind in Image.EXTENSION.items() if kind in Image.OPEN.keys() - HEADER_ONLY}
+    files = sorted(file for file in _files_below(path) if file.suffix.lower() in readable)
     if not files:
         raise UserError(f"{path}: no images in this folder; files like .png and .jpg are looked for")
     return files
+
+
+def _files_below(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """Files and broken links of a folder and of those below it, linked ones too; what systems hide there is left out."""
+    here = os.path.realpath(folder)
+    if here in above:  # a link that leads back
+        return
+    try:
+        names = os.listdir(folder)
+    except OSError as error:
+        raise UserError(f"{folder}: this folder cannot be read ({error.strerror}); allow it, or move it away") from None
+    for path in (folder / name for name in names if not name.startswith(".") and name != "__MACOSX"):
+        if os.path.isdir(path):
+            yield from _files_below(path, (*above, here))
+        elif os.path.isfile(path) or not os.path.exists(path):  # no sockets or pipes, which would be waited for
+            yield path
 
 
 def read_all(source: ImageSource) -> np.ndarray:
     """All images of a source: (N, C, H, W) uint8.
 
     Raises:
-        UserError: some cannot be read; they have all been listed.
+        UserError: some cannot be read; they have all been listed. Or the memory does not suffice.
     """
-    images = np.empty((len(source), *source.image_shape), np.uint8)
+    images = _room_for(source)
     unreadable, n_read = [], 0
     with tqdm(total=len(source), desc="images", unit="image", disable=None) as bar, logging_redirect_tqdm():
         for batch in source.batches(500):
@@ -97,6 +120,18 @@ def read_all(source: ImageSource) -> np.ndarray:
             "repair or delete them"
         )
     return images
+
+
+def _room_for(source: ImageSource) -> np.ndarray:
+    """(N, C, H, W) uint8 that are yet to be read."""
+    shape = (len(source), *source.image_shape)
+    try:
+        return np.empty(shape, np.uint8)
+    except (MemoryError, ValueError):  # numpy says the latter where the size is not even a number for it
+        raise UserError(
+            f"{shape[0]:,} images ({_wanted(source.image_shape)}) take {math.prod(shape) / 2**30:,.1f} GiB, more memory than "
+            "there is; use a smaller --image_size, or fewer images"
+        ) from None
 
 
 # --- one image
@@ -220,7 +255,7 @@ def npz_arrays(path: Path) -> list[str]:
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     with _Reading(path) as archive:
-        return [name.removesuffix(".npy") for name in archive.namelist()]
+        return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
 
 
 def read_npz_array(path: Path, name: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from utils import UserError
 
 log = logging.getLogger(__name__)
 
+SPLITS = {"train", "test", "val", "valid", "validation"}
 NPZ_ARRAYS = ("images", "labels", "label_names", "test_images", "test_labels")
 
 
@@ -36,6 +38,9 @@ def read_folder(folder: Path, image_size: int) -> OwnImages:
     Raises:
         UserError: the folder or a picture cannot be read, or it is not clear whether there are classes.
     """
+    if folder.is_file():
+        remedy = "use --dataset npz" if folder.suffix.lower() == ".npz" else "name the folder of the pictures"
+        raise UserError(f"--data_dir {folder}: a file, but dataset = folder; {remedy}")
     files = list_images(folder)
     classes = _class_folders(folder, files)
     images = read_all(ImageFiles(files, (3, image_size, image_size)))
@@ -53,7 +58,18 @@ def _class_folders(folder: Path, files: list[Path]) -> np.ndarray | None:
             f"{folder}: {len(beside)} images such as {beside[0].name} lie beside folders with images; move them into a "
             "folder, one per class, or all images into one place, without classes"
         )
-    return None if beside else np.array([parts[0] for parts in places])
+    names = {parts[0] for parts in places}
+    if not beside and {name.lower() for name in names} <= SPLITS:
+        raise UserError(
+            f"{folder}: its folders ({', '.join(sorted(names))}) are no classes but splits, and the split is made by the "
+            "program; name one of them by --data_dir, or move the pictures of each class into one folder"
+        )
+    return None if beside else np.array([_printable(parts[0]) for parts in places])
+
+
+def _printable(name: str) -> str:
+    """The name of a file as text: what is not UTF-8 in it cannot be drawn."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def read_npz(path: Path, image_size: int | None) -> OwnImages:

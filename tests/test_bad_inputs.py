@@ -438,6 +438,26 @@ FOLDER = {
     "empty": (lambda data: data.mkdir(), SMALL, ["data: no images in this folder", ".png and .jpg"]),
     "no picture": (corrupt, SMALL, ["2 of 6 images cannot be read", "data/2.png", "repair or delete"]),
     "beside classes": (pictures("a/1.png", "b/2.png", "c.png"), SMALL, ["1 images such as c.png", "one per class"]),
+    "splits": (
+        pictures("Train/a/1.png", "val/b/2.png"),
+        SMALL,
+        ["data: its folders (Train, val) are no classes but splits", "name one of them by --data_dir"],
+    ),
+    "a file": (lambda data: data.touch(), SMALL, ["data: a file, but dataset = folder", "the folder of the pictures"]),
+    "an npz": (lambda data: archive()(data), [*SMALL, "--data_dir", "{data}/a.npz"], ["a file", "use --dataset npz"]),
+    "broken link": (
+        lambda data: (pictures(*SIX)(data), (data / "6.png").symlink_to("none")),
+        *(SMALL, ["1 of 7 images cannot be read", "data/6.png"]),
+    ),
+    "no picture but others": (
+        lambda data: (data.mkdir(), [(data / f"a{suffix}").touch() for suffix in (".h5", ".mpg", ".wmf", ".eps")]),
+        *(SMALL, ["no images in this folder"]),
+    ),
+    "more than the memory": (
+        pictures(*SIX),
+        ["--image_size", "50000000"],
+        ["6 images (RGB, 50000000 x 50000000 pixels) take 41,909,515.9 GiB", "smaller --image_size"],
+    ),
     "one image": (pictures("a.png"), SMALL, ["data: 0 of 1 images", "too few"]),
     "fewer than clusters": (
         pictures("1.png", "2.png", "3.png"),
@@ -485,8 +505,24 @@ NPZ = {
 )
 def test_own_images(tmp_path, dataset, write, flags, words):
     write(tmp_path / "data")
+    flags = [flag.format(data=tmp_path / "data") for flag in flags]
     assert_says(complaint(on_data(tmp_path, dataset, *flags)), *words)
     assert not (tmp_path / "results").exists()
+
+
+def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
+    """Permission bits do not hold for root: os.listdir says what it would to others."""
+    pictures("a/1.png", "b/2.png")(tmp_path / "data")
+    closed, listdir = tmp_path / "data" / "b", os.listdir
+
+    def refuse(path: Path) -> list[str]:
+        if path == closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    message = complaint(on_data(tmp_path, "folder", *SMALL))
+    assert_says(message, f"{closed}: this folder cannot be read (Permission denied)")
 
 
 # --- folders

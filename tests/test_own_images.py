@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +87,27 @@ def test_a_flat_folder_has_no_labels_and_is_split_by_the_seed(tmp_path):
     assert not torch.equal(first.train.images, other.train.images)
 
 
+def test_linked_folders_are_followed_and_hidden_files_are_not_pictures(tmp_path):
+    folder = write_folder(tmp_path / "pets", 1, ".png", CLASSES)
+    (folder / "cat").rename(tmp_path / "elsewhere")
+    (folder / "cat").symlink_to(tmp_path / "elsewhere")
+    (folder / "dog" / "back").symlink_to(folder)
+    for hidden in ("._01.png", ".cache/01.png", "__MACOSX/01.png", "dog/__MACOSX/._02.png"):
+        (folder / hidden).parent.mkdir(exist_ok=True)
+        (folder / hidden).write_text("no picture")
+    os.mkfifo(folder / "dog" / "pipe.png")
+    data = load("folder", folder, image_size=8)
+    assert data.spec.class_names == (CLASSES,)
+    assert sorted(numbers(data.train) + numbers(data.test)) == list(range(N))
+
+
+def test_class_folders_that_are_not_utf_8_have_names_that_can_be_drawn(tmp_path):
+    folder = write_folder(tmp_path / "pets", 1, ".png", CLASSES)
+    os.rename(folder / "cat", os.path.join(os.fsencode(folder), b"caf\xe9"))
+    data = load("folder", folder, image_size=8)
+    assert data.spec.class_names == (("bird", "caf\N{REPLACEMENT CHARACTER}", "dog"),)
+
+
 def test_a_label_of_one_class_is_left_out(tmp_path, caplog):
     data = load("folder", write_folder(tmp_path / "one", 1, ".png", ("cat",)), image_size=6)
     assert data.spec.label_names == ()
@@ -120,6 +143,13 @@ def test_npz_with_labels_of_any_kind(tmp_path, caplog):
     data = load("npz", path, image_size=4)
     assert (data.spec.name, data.spec.image_shape) == ("a", (1, 4, 4))
     assert (data.spec.label_names, data.spec.class_names) == (("label",), (CLASSES,))
+
+
+def test_other_files_in_an_npz_are_passed_over(tmp_path):
+    path = write_npz(tmp_path / "a.npz", images=images(1))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("labels", "no array")
+    assert load("npz", path).spec.label_names == ()
 
 
 def test_npz_with_a_test_split_keeps_it(tmp_path):
