@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from config import OWN_IMAGES, Config
-from datasets import Split, load_dataset, split_class_names
+from datasets import DatasetSpec, Split, load_dataset, split_class_names
 from flags import FlagParser, non_negative_int, positive_int
 from inference import Predictions, RankedCluster, full_weights, predict, rank_clusters
 from load_model import load_model_from_save_dict
@@ -83,6 +83,7 @@ def open_evaluation(arguments: argparse.Namespace) -> Evaluation:
             f"{dataset.spec.name}: images have (C, H, W) {dataset.spec.image_shape}, but {arguments.model_path} is a model "
             f"of {model.spec.image_shape}; name its own images by --data_dir, or use predict.py"
         )
+    warn_of_other_images(model.spec, dataset.spec, arguments.model_path)
     split = getattr(dataset, arguments.split)
     weights = full_weights(config.J_n_mixtures)
     batch_size = arguments.batch_size or config.eval_batch_size
@@ -97,6 +98,20 @@ def default_folder(model_path: Path) -> Path:
     """Where the figures of a model go: beside that of a run; of any other file to results/<its name>/evaluation."""
     is_of_run = (model_path.parent / "config.yml").exists()
     return (model_path.parent if is_of_run else Path("results") / model_path.stem) / "evaluation"
+
+
+def warn_of_other_images(known: DatasetSpec, found: DatasetSpec, model_path: str) -> None:
+    """Say where own images are not those of the training, whose test split was left out of it.
+
+    Models of earlier versions lack some of the facts.
+    """
+    facts = [name for name in ("n_train", "n_test", "checksum") if getattr(known, name)]
+    if found.checksum is not None and any(getattr(known, name) != getattr(found, name) for name in facts):
+        log.warning(
+            "%s: these are not the images, or not the labels, that %s was trained on; their test split may hold images of "
+            "its training",
+            *(found.name, model_path),
+        )
 
 
 FORMATS = ("pdf", "png")  # for the paper and for the eye

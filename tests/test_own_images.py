@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -16,10 +17,12 @@ from PIL import Image
 
 import datasets
 import eval_all
+import eval_sample_generation
 import predict
 import train
 from config import build_config
 from datasets import load_dataset, split_class_names
+from evaluation import warn_of_other_images
 from load_model import export_published, load_model_from_save_dict
 from utils import UserError
 
@@ -327,10 +330,33 @@ def test_images_on_the_host_give_the_same_metrics(run_on, monkeypatch, caplog):
     assert "stay in host memory" in caplog.text
 
 
+def evaluation_of(tmp_path: Path) -> list[str]:
+    """The command line for the model that run_on made."""
+    return ["--model_path", str(tmp_path / "x_seed1" / "save_dict.pt"), "--results_dir", str(tmp_path / "figures")]
+
+
+def test_a_model_meets_images_that_it_was_not_trained_on(run_on, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(train, "HERE", tmp_path)
+    run_on(images(1), "--save_model", "true")
+    for others, warned in ((images(1), False), (images(1)[::-1], True), (images(1)[:25], True)):
+        caplog.clear()
+        path = write_npz(tmp_path / "others.npz", images=others)
+        eval_sample_generation.main([*evaluation_of(tmp_path), "--data_dir", str(path)])
+        assert ("others: these are not the images, or not the labels, that" in caplog.text) == warned
+
+
+def test_a_model_that_knows_no_checksum_compares_the_numbers_of_images(caplog):
+    spec = datasets.DatasetSpec("a", (1, 8, 8), "normal", "sigmoid", 24, 6)
+    for n_train, warned in ((24, False), (25, True)):
+        caplog.clear()
+        warn_of_other_images(spec, dataclasses.replace(spec, n_train=n_train, checksum=1), "model.pt")
+        assert ("model.pt was trained on" in caplog.text) == warned
+
+
 def test_a_model_meets_images_of_another_shape(run_on, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "HERE", tmp_path)
     run_on(images(1), "--save_model", "true")
     colour = write_npz(tmp_path / "colour.npz", images=images(3))
-    flags = ["--model_path", str(tmp_path / "x_seed1" / "save_dict.pt"), "--results_dir", str(tmp_path / "figures")]
+    flags = evaluation_of(tmp_path)
     with pytest.raises(UserError, match=r"colour: images have .* \(3, 12, 12\), but .* a model of \(1, 12, 12\)"):
         eval_all.main([*flags, "--data_dir", str(colour)])
