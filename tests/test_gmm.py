@@ -39,6 +39,17 @@ def test_what_cannot_be_fitted_is_an_error_of_the_user():
         mixture_means([np.eye(2)], [3], seed=0)
 
 
+@pytest.mark.parametrize(
+    ("last", "words"), [("kill -9 $$", "was killed by signal 9, as systems do"), ("exit 3", "ended with status 3")]
+)
+def test_a_process_that_ends_early_is_one_line(tmp_path, monkeypatch, last, words):
+    (tmp_path / "python").write_text(f"#!/bin/sh\n{last}\n")
+    (tmp_path / "python").chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(UserError, match=f"{words}.*glorot, which needs no fit"):
+        mixture_means([np.eye(4)], [2], seed=0)
+
+
 def test_scikit_learn_stays_out_of_the_process():
     code = (
         "import sys, numpy as np; from gmm import mixture_means; mixture_means([np.eye(4)], [2], 0); "
