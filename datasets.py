@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import logging
 import math
 import zlib
@@ -216,7 +217,10 @@ def _check_contents(spec: DatasetSpec, train: Split, test: Split) -> None:
 def _check_counts(config: Config, n_train: int, n_test: int) -> None:
     """Enough images for the clusters, for a test split, and for batch normalisation of the last batch."""
     if n_train < 2:
-        raise UserError(f"{config.data_name}: {n_train} of {n_train + n_test} images to train on are too few; add more")
+        remedy = "add more"
+        if config.dataset == "fast_3dshapes":
+            remedy = f"raise threedshapes_train_frac = {config.threedshapes_train_frac}, or allow more values in factors_variation_dict"
+        raise UserError(f"{config.data_name}: {n_train} of {n_train + n_test} images to train on are too few; {remedy}")
     if n_train < max(config.n_clusters_j_list):
         raise UserError(
             f"n_clusters_j_list = {config.n_clusters_j_list}: more clusters than the {n_train} training images of "
@@ -229,9 +233,10 @@ def _check_counts(config: Config, n_train: int, n_test: int) -> None:
         )
     is_normalised = config.do_fc_batch_norm or config.model_type == "conv_vlae"
     if is_normalised and n_train % config.batch_size == 1:
+        larger = next(size for size in itertools.count(config.batch_size + 1) if n_train % size != 1)
         raise UserError(
             f"batch_size = {config.batch_size}: leaves a last batch of one of the {n_train} training images, which "
-            f"cannot be batch-normalised; use {config.batch_size + 1}"
+            f"cannot be batch-normalised; use {larger}"
         )
 
 

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import random
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -301,10 +302,9 @@ def test_a_batch_goes_to_the_gpu_by_way_of_pinned_memory():
 # --- MNIST
 
 
-@pytest.mark.parametrize(("dataset", "folder"), [("fast_mnist", "MNIST"), ("fast_fashion_mnist", "FashionMNIST")])
-def test_files_of_the_format_of_mnist(tmp_path, dataset, folder):
-    """Black images, in files with holes."""
-    raw = tmp_path / folder / "raw"
+def write_mnist(data: Path, folder: str) -> Path:
+    """Black images of class 0, in files with holes."""
+    raw = data / folder / "raw"
     raw.mkdir(parents=True)
     for name, n_bytes in datasets.MNIST_BYTES.items():
         n = 60_000 if name.startswith("train") else 10_000
@@ -312,10 +312,41 @@ def test_files_of_the_format_of_mnist(tmp_path, dataset, folder):
         with (raw / name).open("wb") as file:
             file.write(np.array(header, ">i4").tobytes())
             file.truncate(n_bytes)
+    return raw
+
+
+@pytest.mark.parametrize(("dataset", "folder"), [("fast_mnist", "MNIST"), ("fast_fashion_mnist", "FashionMNIST")])
+def test_files_of_the_format_of_mnist(tmp_path, dataset, folder):
+    raw = write_mnist(tmp_path, folder)
     data = load(dataset, tmp_path)
     assert (data.train.images.shape, data.test.images.shape) == ((60_000, 1, 28, 28), (10_000, 1, 28, 28))
     assert data.spec == DATASETS[dataset]
     assert str(raw) in data.source
+
+
+def test_a_label_out_of_range_is_named(tmp_path):
+    with (write_mnist(tmp_path, "MNIST") / "t10k-labels-idx1-ubyte").open("r+b") as file:
+        file.seek(8 + 77)
+        file.write(bytes([11]))
+    with pytest.raises(UserError, match="fast_mnist: digit of a test image is 11, must be from 0 to 9; get the files"):
+        load("fast_mnist", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "n_train", "message"),
+    [
+        ({"dataset": "digits", "do_fc_batch_norm": True, "batch_size": 64}, 64 * 65 + 1, "batch of one of .*; use 66$"),
+        (
+            {"dataset": "fast_3dshapes", "threedshapes_train_frac": 0.1},
+            0,
+            "too few; raise threedshapes_train_frac = 0.1",
+        ),
+        ({"dataset": "digits"}, 0, "too few; add more$"),
+    ],
+)
+def test_too_few_images_and_batches_that_do_not_fit(settings, n_train, message):
+    with pytest.raises(UserError, match=message):
+        datasets._check_counts(build_config(settings), n_train, 4)
 
 
 @pytest.mark.real_data
