@@ -43,6 +43,8 @@ class ImageSource(Protocol):
 
     image_shape: Shape
     """What they are brought to."""
+    files: Sequence[Path]
+    """What they are read from."""
 
     def __len__(self) -> int: ...
 
@@ -273,6 +275,7 @@ class NpzImages:
     def __init__(self, path: Path, image_shape: Shape | None = None, name: str = "images"):
         """image_shape: what to bring the images to; None keeps their shape."""
         self.path = path
+        self.files = [path]
         self.name = name
         names = npz_arrays(path)
         if name not in names:

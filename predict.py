@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import csv
 import logging
+import os
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -27,7 +29,8 @@ from image_files import ImageBatch, ImageSource, open_images
 from inference import Predictions, full_weights, predict
 from load_model import load_model_from_save_dict
 from mfcvae import MFCVAE
-from utils import make_folder, resolve_device, run, write_atomically
+from progressive import Coefficients
+from utils import UserError, make_folder, one_line, resolve_device, run, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +63,22 @@ def table_rows(names: Sequence[str], predictions: Predictions, columns: Columns)
         yield row
 
 
+def predict_batch(model: MFCVAE, images: Tensor, weights: Coefficients, columns: Columns) -> Predictions:
+    """Predict a batch (B, C, H, W) uint8 at once.
+
+    Raises:
+        UserError: it cannot be done, above all where the memory does not suffice.
+    """
+    try:
+        return predict(
+            model, images, weights, len(images), with_terms=False, with_responsibilities=columns.responsibilities
+        )
+    except (MemoryError, RuntimeError) as error:  # PyTorch says the latter, of the host and of a GPU
+        raise UserError(
+            f"{len(images)} images cannot be predicted at once ({one_line(error)}); use a smaller --batch_size"
+        ) from error
+
+
 def write_table(
     file: TextIO, model: MFCVAE, config: Config, batches: Iterable[ImageBatch], columns: Columns
 ) -> list[int]:
@@ -72,9 +91,7 @@ def write_table(
         n_unreadable += len(batch.unreadable)
         if batch.names:
             images = torch.from_numpy(batch.images)  # (B, C, H, W)
-            predictions = predict(
-                model, images, weights, len(images), with_terms=False, with_responsibilities=columns.responsibilities
-            )
+            predictions = predict_batch(model, images, weights, columns)
             writer.writerows(table_rows(batch.names, predictions, columns))
             n_written += len(batch.names)
     return [n_written, n_unreadable]
@@ -119,6 +136,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     source = open_images(arguments.images, model.spec.image_shape)
     output = Path(arguments.output)
     make_folder(output.absolute().parent)
+    if output.exists() and os.path.realpath(output) in map(os.path.realpath, source.files):
+        raise UserError(f"--output {output}: one of the --images, which the table would replace; choose another name")
     log.info("%s", source.describe())
     n_written, n_unreadable = predict_to(output, model, config, source, arguments)
     unread = f"; {n_unreadable} could not be read (listed above)" if n_unreadable else ""

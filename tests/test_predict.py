@@ -283,6 +283,26 @@ def test_other_bad_input(model_path, test_images, tmp_path):
         run_predict(model_path, tmp_path / "o.csv", tmp_path / "i.npz", flags=("--with_mean",))
 
 
+def test_a_prediction_that_fails_is_not_called_a_full_disk(model_path, test_images, tmp_path, monkeypatch):
+    np.savez(tmp_path / "i.npz", images=test_images)
+    monkeypatch.setattr(predict, "predict", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("out of memory")))
+    message = r"^100 images cannot be predicted at once \(out of memory\); use a smaller --batch_size"
+    with pytest.raises(UserError, match=message):
+        run_predict(model_path, tmp_path / "o.csv", tmp_path / "i.npz", flags=("--batch_size", "100"))
+    assert not (tmp_path / "o.csv").exists()
+
+
+@pytest.mark.parametrize("name", ["i.npz", "a.png"])
+def test_the_table_does_not_replace_an_image(name, model_path, test_images, tmp_path):
+    np.savez(tmp_path / "i.npz", images=test_images)
+    Image.fromarray(test_images[0]).save(tmp_path / "a.png")
+    before = (tmp_path / name).read_bytes()
+    images = tmp_path / name if name == "i.npz" else tmp_path
+    with pytest.raises(UserError, match="one of the --images, which the table would replace"):
+        run_predict(model_path, tmp_path / "deeper" / ".." / name, images)
+    assert (tmp_path / name).read_bytes() == before
+
+
 def test_formats_of_numpy_that_are_not_known(tmp_path, monkeypatch):
     np.savez(tmp_path / "i.npz", images=np.zeros((2, 8, 8), np.uint8))
     monkeypatch.setattr(image_files.np.lib.format, "read_magic", lambda _: (9, 0))
