@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import colorsys
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from tqdm import tqdm
 from config import FACTOR_SIZES, load_config
 from datasets import FACTOR_VALUES
 from flags import FlagParser
+from image_files import npz_arrays, read_npz_array
 from utils import UserError, make_folder, one_line, run
 
 SIZE, SAMPLES = 64, 3  # pixels a side; rays per pixel a side, odd so that one goes through the pixel's centre
@@ -243,12 +245,36 @@ def wanted_rows(variation: Mapping[str, Sequence[int]]) -> np.ndarray:
 
 
 def present_rows(path: Path) -> np.ndarray:
-    """The rows (480000,) bool whose images a finished file holds; only a file of some of them has the marker."""
+    """The rows (480000,) bool whose images a finished file holds; only a file of some of them has the marker.
+
+    Raises:
+        UserError: it cannot be read, or holds something else. What may be of value is not said to be replaceable.
+    """
     try:
         with h5py.File(path, "r") as file:
-            return file["rendered"][:].astype(bool) if "rendered" in file else np.ones(N_IMAGES, dtype=bool)
-    except OSError:
-        raise UserError(f"{path} exists and is not an HDF5 file; --overwrite replaces it") from None
+            is_marked = "rendered" in file
+            is_whole = has_shape(file.get("images"), (N_IMAGES, SIZE, SIZE, 3))
+            if not is_whole or (is_marked and not has_shape(file.get("rendered"), (N_IMAGES,))):
+                raise UserError(
+                    f"{path} is an HDF5 file, but not one of 3DShapes; move it away or choose another --output"
+                )
+            return file["rendered"][:].astype(bool) if is_marked else np.ones(N_IMAGES, dtype=bool)
+    except BlockingIOError:
+        raise UserError(in_use(path)) from None
+    except OSError as error:
+        if os.access(path, os.R_OK) and not h5py.is_hdf5(path):
+            raise UserError(f"{path} exists and is not an HDF5 file; --overwrite replaces it") from None
+        reason = os.strerror(error.errno) if error.errno else one_line(error)
+        raise UserError(f"{path} exists and cannot be read ({reason}); mend that or choose another --output") from None
+
+
+def has_shape(found: object, shape: tuple[int, ...]) -> bool:
+    """Whether it is a dataset of that shape."""
+    return isinstance(found, h5py.Dataset) and found.shape == shape
+
+
+def in_use(path: Path) -> str:
+    return f"{path} is being written by another process; wait for it or choose another --output"
 
 
 def all_tables(wanted: np.ndarray) -> np.ndarray:
@@ -282,7 +308,7 @@ def open_part(part: Path) -> h5py.File:
             return file
         file.close()
     except BlockingIOError:
-        raise UserError(f"{part} is being written by another process; wait for it or choose another --output") from None
+        raise UserError(in_use(part)) from None
     except OSError:
         pass  # absent, or damaged when it was cut off
     file = h5py.File(part, "w")
@@ -321,6 +347,8 @@ def write_file(output: Path, variation: Mapping[str, Sequence[int]], overwrite: 
     variation: allowed value indices per factor, {} for all. Returns the number of images that the file then holds.
     """
     wanted = wanted_rows(variation)
+    if output.is_dir():
+        raise UserError(f"--output {output}: a folder; name the file in it, as in {output / '3dshapes.h5'}")
     if output.exists() and not overwrite:
         present = present_rows(output)
         if not (wanted & ~present).any():
@@ -383,14 +411,24 @@ def edge_offsets(real: np.ndarray, rendered: np.ndarray, factors: Sequence[int])
 
 
 def read_reference(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Labelled real frames of an .npz: images (N, 64, 64, 3) uint8 and factors (N, 6) value indices."""
-    try:
-        with np.load(path) as reference:
-            images, factors = reference["images"], reference["factors"]
-    except (OSError, KeyError, ValueError) as error:
-        raise UserError(f"{path} is not an .npz of frames with arrays images and factors: {error}") from None
-    if images.shape != (len(factors), SIZE, SIZE, 3) or factors.shape[1:] != (len(SIZES),):
-        raise UserError(f"{path}: images {images.shape} must be (N, 64, 64, 3) and factors {factors.shape} (N, 6)")
+    """Labelled real frames of an .npz: images (N, 64, 64, 3) uint8 and factors (N, 6) value indices.
+
+    Raises:
+        UserError: it cannot be read, or an array is not what it should be.
+    """
+    if missing := {"images", "factors"} - set(npz_arrays(path)):
+        raise UserError(f"{path}: holds no array {' and no '.join(sorted(missing))}; it must have images and factors")
+    images, factors = read_npz_array(path, "images"), read_npz_array(path, "factors")
+    n = len(images) if images.ndim else 0
+    are_images = n and images.shape == (n, SIZE, SIZE, 3) and images.dtype == np.uint8
+    if not are_images or factors.shape != (n, len(SIZES)) or factors.dtype.kind not in "iu":
+        raise UserError(
+            f"{path}: images {images.shape} {images.dtype} must be (N, 64, 64, 3) uint8, and factors {factors.shape} "
+            f"{factors.dtype} (N, 6) whole numbers"
+        )
+    for name, size, column in zip(FACTOR_SIZES, SIZES, factors.T, strict=True):
+        if len(wrong := column[(column < 0) | (column >= size)]):
+            raise UserError(f"{path}: factors: {name} of a frame is {wrong[0]}, must be an index from 0 to {size - 1}")
     return images, factors
 
 

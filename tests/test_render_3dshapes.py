@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import colorsys
+import errno
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -263,9 +267,81 @@ def test_damaged_part_is_begun_anew(tmp_path, rest):
     assert write_file(output, FEW) == 8
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """A file as HDF5 finds it while another process writes to it."""
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def test_part_that_another_process_writes_is_left_alone(tmp_path):
-    with h5py.File(tmp_path / "3dshapes.h5.part", "w"), pytest.raises(UserError):
+    h5py.File(tmp_path / "3dshapes.h5.part", "w").close()
+    with (
+        locked(tmp_path / "3dshapes.h5.part"),
+        pytest.raises(UserError, match="part is being written by another process"),
+    ):
         write_file(tmp_path / "3dshapes.h5", FEW)
+
+
+def test_file_that_another_process_writes_is_not_called_replaceable(tmp_path):
+    output = tmp_path / "3dshapes.h5"
+    h5py.File(output, "w").close()
+    with (
+        locked(output),
+        pytest.raises(UserError, match="h5 is being written by another process; wait for it or choose"),
+    ):
+        write_file(output, FEW)
+    assert os.listdir(tmp_path) == ["3dshapes.h5"]
+
+
+def test_file_without_read_permission_is_not_called_replaceable(tmp_path, monkeypatch):
+    """Permission bits do not hold for root: h5py and os.access say what they would to others."""
+    output = tmp_path / "3dshapes.h5"
+    output.touch()
+    monkeypatch.setattr(h5py, "File", lambda *_: (_ for _ in ()).throw(PermissionError(errno.EACCES, "HDF5's words")))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(
+        UserError, match=r"exists and cannot be read \(Permission denied\); mend that or choose another"
+    ):
+        write_file(output, FEW)
+
+
+def cut_off(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["images"] = np.zeros(10_000)
+    os.truncate(path, 5_000)
+
+
+def small_images(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["images"] = np.zeros((4, SIZE, SIZE, 3), np.uint8)
+
+
+def short_marker(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("images", (N_IMAGES, SIZE, SIZE, 3), "uint8")
+        file["rendered"] = np.ones(3, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda path: path.write_text("notes"), "is not an HDF5 file; --overwrite replaces it"),
+        (cut_off, r"exists and cannot be read \(.*truncated.*\); mend that or choose another --output"),
+        (lambda path: h5py.File(path, "w").close(), "not one of 3DShapes; move it away or choose another --output"),
+        (small_images, "not one of 3DShapes; move it away or choose another --output"),
+        (short_marker, "not one of 3DShapes; move it away or choose another --output"),
+        (lambda path: path.mkdir(), "a folder; name the file in it, as in .*3dshapes.h5/3dshapes.h5"),
+    ],
+)
+def test_what_is_in_the_way_is_named_before_anything_is_rendered(tmp_path, monkeypatch, write, message):
+    output = tmp_path / "3dshapes.h5"
+    write(output)
+    monkeypatch.setattr(render_3dshapes, "all_tables", lambda _: pytest.fail("rendered"))
+    with pytest.raises(UserError, match=message):
+        write_file(output, FEW)
+    assert os.listdir(tmp_path) == ["3dshapes.h5"]
 
 
 def test_configuration_chooses_the_images(tmp_path, capsys):
@@ -299,6 +375,8 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, capsys):
     (tmp_path / "file").write_text("not a folder")
     (tmp_path / "mnist.yml").write_text("dataset: fast_mnist\n")
     np.savez(tmp_path / "wrong.npz", images=np.zeros((1, 32, 32, 3), np.uint8), factors=np.zeros((1, 6), int))
+    np.save(tmp_path / "array.npy", FRAME)
+    (tmp_path / "cut_off.npz").write_bytes((tmp_path / "wrong.npz").read_bytes()[:500])
     cases = [
         ["--output", str(tmp_path / "file" / "3dshapes.h5")],
         ["--output", str(tmp_path / "file")],
@@ -307,6 +385,8 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, capsys):
         ["--compare_with", str(tmp_path / "absent.npz")],
         ["--compare_with", str(tmp_path / "file")],
         ["--compare_with", str(tmp_path / "wrong.npz")],
+        ["--compare_with", str(tmp_path / "array.npy")],
+        ["--compare_with", str(tmp_path / "cut_off.npz")],
     ]
     for argv in cases:
         with pytest.raises(SystemExit) as stopped:
@@ -315,6 +395,29 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, capsys):
         assert stopped.value.code == 2, argv
         assert output.err.startswith("error: "), argv
         assert output.err.count("\n") == 1, output.err
+
+
+FRAME, FACTORS = np.zeros((1, SIZE, SIZE, 3), np.uint8), np.zeros((1, 6), int)
+
+
+@pytest.mark.parametrize(
+    ("images", "factors", "message"),
+    [
+        (FRAME, None, "holds no array factors; it must have images and factors"),
+        (FRAME, FACTORS - 1, "floor_hue of a frame is -1, must be an index from 0 to 9"),
+        (FRAME, FACTORS + [0, 0, 0, 0, 4, 0], "shape of a frame is 4, must be an index from 0 to 3"),
+        (FRAME, FACTORS / 2, "float64 .N, 6. whole numbers"),
+        (FRAME, 3, r"factors \(\) int64"),
+        (FRAME / 2, FACTORS, "float64 must be .N, 64, 64, 3. uint8"),
+        (FRAME[:0], FACTORS[:0], r"images \(0, 64, 64, 3\)"),
+        (FRAME, np.array([None]), "'factors' cannot be read"),
+    ],
+)
+def test_frames_to_compare_with(tmp_path, images, factors, message):
+    arrays = {"images": images} | ({} if factors is None else {"factors": factors})
+    np.savez(tmp_path / "frames.npz", **arrays)
+    with pytest.raises(UserError, match=message):
+        main(["--compare_with", str(tmp_path / "frames.npz"), "--figure", str(tmp_path / "pairs.png")])
 
 
 # ------------------------------------------------------------------------------------------------ the measuring
