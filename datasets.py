@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from config import FACTOR_SIZES, OWN_IMAGES, Config
@@ -60,17 +61,19 @@ SHAPES = ("cube", "cylinder", "sphere", "capsule")
 DIGITS = tuple("0123456789")
 
 
+Side = Annotated[int, Field(ge=1)]
+
+
 @dataclass(frozen=True)
 class DatasetSpec:
-    """Facts about a data set that the model, the metrics and the figures need."""
+    """Facts about a data set that the model, the metrics and the figures need; checked where a file brings them."""
 
     name: str
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[Side, Side, Side]
     """(C, H, W)"""
-    likelihood: str
-    """bernoulli or normal"""
-    output_activation: str | None
-    """sigmoid or None; a Bernoulli likelihood is always of the sigmoid."""
+    likelihood: Literal["bernoulli", "normal"]
+    output_activation: Literal["sigmoid"] | None
+    """A Bernoulli likelihood is always of the sigmoid."""
     n_train: int
     """Number of training images; 0 where it depends on the settings."""
     n_test: int = 0

@@ -8,6 +8,7 @@ import os
 import pickle
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from conftest import ReferenceCase
 
 import load_model
 from config import Config, portable_settings
+from datasets import DATASETS
 from inference import full_weights, predict
 from load_model import export_published, load_model_from_save_dict, save_model, to_published
 from mfcvae import MFCVAE
@@ -104,6 +106,12 @@ def fc_content() -> dict:
     return {"state_dict": model.state_dict(), "config": dataclasses.asdict(config)}
 
 
+def with_facts(**facts: Any) -> dict:
+    """Our layout with facts about the data of which some are others."""
+    content = fc_content()
+    return content | {"spec": dataclasses.asdict(DATASETS[content["config"]["dataset"]]) | facts}
+
+
 def changed(**changes: torch.Tensor | None) -> dict:
     """Our layout with one parameter replaced, or removed where None."""
     content = fc_content()
@@ -120,6 +128,18 @@ BAD_FILES = {
     "args of another kind": (lambda: {"state_dict": {}, "args": {}}, "not an argparse.Namespace"),
     "facts of another kind": (lambda: fc_content() | {"spec": [1]}, "facts about the data are damaged"),
     "facts that lack one": (lambda: fc_content() | {"spec": {"name": "a"}}, "are damaged: image_shape: Field required"),
+    "an unknown likelihood": (
+        lambda: with_facts(likelihood="gauss"),
+        "likelihood: Input should be 'bernoulli' or 'normal'",
+    ),
+    "an unknown activation": (
+        lambda: with_facts(output_activation="relu"),
+        "output_activation: Input should be 'sigmoid'",
+    ),
+    "no pixels": (
+        lambda: with_facts(image_shape=(1, 0, 28)),
+        "image_shape.1: Input should be greater than or equal to 1",
+    ),
     "own images without facts": (
         lambda: fc_content() | {"config": {"dataset": "folder", "image_size": 8}},
         "lacks the facts about its images, which dataset = folder needs",
