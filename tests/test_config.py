@@ -69,6 +69,7 @@ def test_a_sweep_wins_over_flags_and_yaml(tmp_path):
         (["--init_lr", "5e-4"], "init_lr", 5e-4),
         (["--init_lr=5e-4"], "init_lr", 5e-4),
         (["--user", "none"], "user", None),
+        (["--compile", "True"], "compile", "true"),
         (["--factors_variation_dict", "{shape: [0, 1], wall_hue: [3, 4]}"], "factors_variation_dict",
          {"shape": [0, 1], "wall_hue": [3, 4]}),
     ],
@@ -120,6 +121,7 @@ def test_true_is_not_a_number(tmp_path, setting):
         ({"n_hidden": 2}, {"enc_backbone_n_hidden": [2, 2], "enc_rung_n_hidden": [-1, -1],
                            "dec_backbone_n_hidden": [2, 2], "dec_rung_n_hidden": [2, 2]}),
         ({"z_j_dim_list": [3, 4], "z_1_dim": 9}, {"z_j_dim_list": [3, 9]}),
+        ({"z_1_dim": 9, "z_dim": 7}, {"z_j_dim_list": [7, 9]}),
     ],
 )  # fmt: skip
 def test_grouped_sweep_keys(sweep, expected):
@@ -140,6 +142,7 @@ def test_grouped_sweep_keys_build_on_flags():
         ([], {"z_dim": "many"}, "z_j_dim_list = .*many.*integer"),
         (["--z_j_dim_list", "a", "b"], {"z_0_dim": 9}, "z_j_dim_list = .*'a'.*integer"),
         (["--enc_rung_dims", "a", "b"], {"hidden_dim": 9}, "enc_rung_dims = .*'a'.*integer"),
+        (["--model_type", "conv_vlae"], {"n_hidden": 2}, "n_hidden.*sets the layers of fc_vlae.*conv_vlae"),
     ],
 )
 def test_bad_sweeps(argv, sweep, words):
@@ -163,6 +166,9 @@ def test_published_dead_keys_are_named_in_one_warning(tmp_path, caplog):
         assert key in record.getMessage()
 
 
+DRAWN = ["--init_off_diag_cov_p_z_c", "--cov_type_p_z_c", "full", "--init_type_p_z_c", "glorot"]
+
+
 @pytest.mark.parametrize(
     ("flags", "warned"),
     [
@@ -179,6 +185,11 @@ def test_published_dead_keys_are_named_in_one_warning(tmp_path, caplog):
         (["--encode_layer_dims", "10", "--model_type", "fc_shared"], []),
         (["--factors_label_list", "shape"], ["--factors_label_list has no effect: dataset is fast_mnist"]),
         (["--image_size", "32"], ["--image_size has no effect: dataset is fast_mnist"]),
+        (["--fixed_var_init", "5", "--init_off_diag_cov_p_z_c"], ["--init_off_diag_cov_p_z_c has no effect"]),
+        (
+            ["--fixed_var_init", "5", *DRAWN],
+            ["--fixed_var_init has no effect: init_off_diag_cov_p_z_c draws them"],
+        ),
     ],
 )
 def test_a_flag_without_effect_is_named(flags, warned, caplog):
@@ -242,10 +253,13 @@ def test_settings_survive_their_own_yaml():
          "Holiday_pictures_seed0"),
         (["--dataset", "npz", "--data_dir", "cells.v2.npz", "--seed", "1"], "cells.v2_seed1"),
         (["--dataset", "npz", "--data_dir", "/", "--seed", "1"], "npz_seed1"),
+        (["--config_args_path", "FOLDER/mnist_seed3/config.yml", "--seed", "4"], "mnist_seed4"),
     ],
 )  # fmt: skip
-def test_run_names(argv, name):
-    assert load_config(argv).name == name
+def test_run_names(tmp_path, argv, name):
+    (tmp_path / "mnist_seed3").mkdir()
+    (tmp_path / "mnist_seed3" / "config.yml").write_text("run_name: null\n")
+    assert load_config([word.replace("FOLDER", str(tmp_path)) for word in argv]).name == name
 
 
 def test_n_epochs_is_the_sum_of_the_progressive_steps():

@@ -20,6 +20,7 @@ import eval_top10_cluster_examples
 import evaluation
 from config import build_config
 from datasets import dataset_spec, load_dataset
+from figures import cluster_label, composition, confusion
 from gmm import mixture_means
 from inference import RankedCluster, full_weights, predict
 from load_model import export_published, save_model
@@ -105,6 +106,34 @@ def test_everything_at_once_is_the_same_bytes(models, tmp_path):
         content = (tmp_path / "all" / name).read_bytes()
         assert content == (tmp_path / "one" / name).read_bytes()
         assert content == (tmp_path / "published" / name).read_bytes()
+
+
+def test_figures_go_beside_a_runs_model(tmp_path):
+    assert evaluation.default_folder(tmp_path / "mnist.pt") == Path("results/mnist/evaluation")
+    (tmp_path / "config.yml").touch()
+    assert evaluation.default_folder(tmp_path / "save_dict.pt") == tmp_path / "evaluation"
+
+
+def test_rows_say_how_much_of_a_cluster_its_majority_is():
+    cluster = RankedCluster(4, np.array([0, 1, 3]), 0.5)
+    label = cluster_label(cluster, {"digit": np.array(["7", "7", "1", "1"])})
+    assert label == "cluster 4 · n 3 · conf 0.50 · digit 7 67%"
+
+
+def test_hundreds_of_classes_are_no_confusion_matrix():
+    y = np.arange(300)
+    figure = confusion(y, y % 5, [str(i) for i in y], "ids")
+    assert "300 classes: too many" in figure.axes[0].texts[0].get_text()
+
+
+def test_an_overview_holds_further_facets_at_their_largest_cluster(models, tmp_path):
+    """And says so, and how many clusters it shows."""
+    opened = evaluation.open_evaluation(evaluation.evaluation_parser(None).parse_args(arguments(models[3], tmp_path)))
+    sizes = np.bincount(opened.predictions.clusters[:, 1])
+    figure = composition(opened.model, opened.ranked, (2, 0), 2, opened.labels, opened.weights, "digits")
+    title = " ".join(figure.get_suptitle().split())
+    assert title.endswith(f"of facets 2 and 0, facet 1 at its cluster {sizes.argmax()}")
+    assert figure.axes[0].get_ylabel() == f"clusters of facet 2, 2 of {len(opened.ranked[2])}"
 
 
 def test_each_pair_of_clusters_comes_once():

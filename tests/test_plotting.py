@@ -123,6 +123,17 @@ def test_every_figure_draws_without_warning_and_no_text_is_clipped_or_covers_ano
     assert [(names[i], names[j]) for i, j in np.argwhere(overlap) if i < j] == []
 
 
+@pytest.mark.parametrize("name", [r"a$\frac$", "$5-$10", "$0_$50"])
+def test_dollar_signs_are_no_mathematics(name, monkeypatch):
+    figures = [
+        plotting.example_grid([DIGITS[:2]], [name], name, [name, "b"]),
+        plotting.confusion_matrix(np.eye(2), [name, "b"], name),
+        plotting.facet_label_map(np.ones((1, 2)), [name, "b"], name),
+    ]
+    for figure in figures:
+        assert not any(text._preprocess_math(text.get_text())[1] for text in drawn_texts(figure, monkeypatch))
+
+
 def test_every_image_lies_whole_in_its_cell():
     given = [DIGITS[:3], DIGITS[10:15], DIGITS[:0]]
     figure = plotting.example_grid(given, ["a", "b", "c"], "title")

@@ -44,6 +44,11 @@ def test_the_spread_of_one_seed_is_not_stated():
     assert table.endswith("| mnist, digit | 92.02 (3.02) | 90.00 (one seed) | 3: 90.00 | 0 h 01 min |")
 
 
+def test_runs_of_other_machines_have_no_time_here():
+    table = results_table("mnist", {"digit": {"seed 3": curve(0.5, 0.9)}}, [])
+    assert table.endswith("| 3: 90.00 | not on this machine |")
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_every_experiment_has_its_configuration_labels_and_scripts(name):
     config = load_config(["--config_args_path", str(HERE / "configs" / f"{name}.yml")])
@@ -89,6 +94,11 @@ def test_from_seeds_to_table_and_figures_on_generated_svhn_images(tmp_path, caps
     assert f"0: {100 * ends['seed 0']:.2f}, 1: {100 * ends['seed 1']:.2f}" in table
     written = {path.name for path in (folder / "evaluation").iterdir()}
     assert {"examples_top_10_facet_0_full.png", "generations_facet_1.pdf"} <= written
+    best = max(("seed 0", "seed 1"), key=ends.get).replace(" ", "")
+    (folder / f"svhn_{best}").rename(tmp_path / "elsewhere")  # as if another machine had trained it
+    assert reproduce.main(command) == 0
+    assert "is on another machine" in capsys.readouterr().out
+    (tmp_path / "elsewhere").rename(folder / f"svhn_{best}")
     metrics = (folder / "svhn_seed0" / "metrics.jsonl").read_bytes()
     assert reproduce.main(command) == 0
     out = capsys.readouterr().out

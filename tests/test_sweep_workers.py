@@ -18,14 +18,17 @@ import pytest
 import yaml
 from conftest import offline_records
 from optuna.trial import TrialState
-from test_train import NO_FIGURES, SMALL, metrics_of
+from test_train import NO_FIGURES, UNSEEDED, metrics_of
 from wandb_stub import KEY, serving
 
 import start_sweep
 import train
+from sweep_optuna import OptunaSweep
+from sweeps import define_sweep
+from utils import UserError
 
 HERE = Path(__file__).resolve().parent.parent
-FLAGS = [*SMALL, *NO_FIGURES]
+FLAGS = [*UNSEEDED, *NO_FIGURES]
 LONG = ["--n_epochs_per_progressive_step", "20", "20", "--checkpoint_every_n_epochs", "1"]
 
 
@@ -119,6 +122,27 @@ def test_an_interrupted_worker_gives_its_run_back_at_once(tmp_path):
     assert TrialState.WAITING in runs_by_state(f"sqlite:///{folder / 'sweep.db'}")
     assert start_sweep.main([*FLAGS, *flags]) == 0
     assert len(metrics_of(folder / "digits_seed0")) == 40
+
+
+def test_a_run_that_was_queued_twice_is_trained_once(tmp_path, monkeypatch):
+    """As by two machines that start the same sweep at the same moment."""
+    known = OptunaSweep.results
+    monkeypatch.setattr(OptunaSweep, "results", lambda sweep: [])
+    argv = [*FLAGS, "--results_dir", str(tmp_path), "--seeds", "0"]
+    queued = OptunaSweep(define_sweep(argv[:-2], [0], None, None), None, 60)
+    queued.start()
+    queued.start()
+    monkeypatch.setattr(OptunaSweep, "results", known)
+    assert start_sweep.main(argv) == 0
+    states = runs_by_state(f"sqlite:///{tmp_path / 'digits_sweep' / 'sweep.db'}")
+    assert states == {TrialState.COMPLETE: ["digits_seed0"], TrialState.PRUNED: ["digits_seed0"]}
+
+
+def test_a_sweep_does_not_go_on_with_other_settings(tmp_path):
+    argv = [*FLAGS, "--results_dir", str(tmp_path), "--seeds", "0"]
+    assert start_sweep.main(argv) == 0
+    with pytest.raises(UserError, match="has other settings: init_lr"):
+        start_sweep.main([*argv, "--init_lr", "0.5"])
 
 
 def test_a_failing_run_is_marked_and_the_others_finish(tmp_path, capsys):
@@ -232,7 +256,7 @@ def test_a_wandb_sweep_marks_failures_and_goes_on_after_a_kill(tmp_path):
     flags = ["--results_dir", str(tmp_path), "--sweep_config", str(sweep_yml), "--sweep_name", "mixed", *LONG]
     with serving() as server:
         first = spawn_agent("start_sweep", server.url, *flags)
-        third = folder / "digits_init_lr_0.002_seed1"
+        third = folder / "digits_init_lr_0.002_seed6000"
         wait_until((third / "checkpoint.pt").exists, first)
         first.kill()
         first.communicate()

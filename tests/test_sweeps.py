@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import wandb
-from test_train import NO_FIGURES, SMALL
+from test_train import NO_FIGURES, UNSEEDED
 from wandb_stub import KEY, serving
 
 import attach_sweep
@@ -19,7 +19,7 @@ from sweep_summary import read_curves, report_sweep, summarise_results, write_su
 from sweeps import RunResult, accuracy_curves, best_facet, define_sweep, seeds_from_words
 from utils import UserError
 
-FLAGS = [*SMALL, *NO_FIGURES]
+FLAGS = [*UNSEEDED, *NO_FIGURES]
 
 
 # --- the runs
@@ -34,7 +34,7 @@ def test_seeds_are_listed_or_a_range(words, seeds):
 
 
 def test_the_default_is_the_papers_ten_seeds():
-    sweep = define_sweep(SMALL, None, None, None)
+    sweep = define_sweep(UNSEEDED, None, None, None)
     assert [values["seed"] for values in sweep.runs] == list(range(10))
     assert (sweep.name, sweep.run_name({"seed": 7})) == ("digits_sweep", "digits_seed7")
 
@@ -42,10 +42,10 @@ def test_the_default_is_the_papers_ten_seeds():
 def test_a_grid_is_every_combination(tmp_path):
     path = tmp_path / "sweep.yml"
     path.write_text("parameters: {z_dim: {values: [2, 3]}, init_lr: {value: 1.0e-3}}")
-    sweep = define_sweep(SMALL, [0, 1], str(path), "mine")
+    sweep = define_sweep(UNSEEDED, [0, 1], str(path), "mine")
     assert len(sweep.runs) == 4
     assert sweep.run_name(sweep.runs[3]) == "digits_z_dim_3_init_lr_0.001_seed1"
-    alone = define_sweep(SMALL, None, str(path), None)
+    alone = define_sweep(UNSEEDED, None, str(path), None)
     assert len(alone.runs) == 2 and "seed" not in alone.runs[0]
 
 
@@ -55,8 +55,8 @@ def test_a_random_sweep_draws_the_same_runs_each_time(tmp_path):
         "method: random\nrun_cap: 40\nparameters:\n  init_lr: {min: 1.0e-4, max: 1.0e-2, distribution: log_uniform_values}\n"
         "  z_dim: {min: 2, max: 4}\n  activation: {values: [relu, elu]}\n  gamma_kl_z_pretrain: {min: 0, max: 0.5}\n"
     )
-    runs = define_sweep(SMALL, None, str(path), None).runs
-    assert runs == define_sweep(SMALL, None, str(path), None).runs
+    runs = define_sweep(UNSEEDED, None, str(path), None).runs
+    assert runs == define_sweep(UNSEEDED, None, str(path), None).runs
     assert {run["z_dim"] for run in runs} == {2, 3, 4} and {run["activation"] for run in runs} == {"relu", "elu"}
     rates = sorted(run["init_lr"] for run in runs)
     assert 1e-4 <= rates[0] < 1e-3 < rates[-1] <= 1e-2 and 5e-4 < rates[20] < 2e-3
@@ -76,6 +76,11 @@ def test_a_random_sweep_draws_the_same_runs_each_time(tmp_path):
         (None, ["--seeds", "9999999999"], "seed = 9999999999"),
         (None, ["--run_name", "x"], "--sweep_name names the sweep"),
         (None, ["--overwrite"], "a sweep resumes"),
+        (None, ["--seed", "3"], "--seed: is what this sweep varies; write --seeds 3"),
+        ("parameters: {init_lr: {values: [1.0e-3]}}", ["--init_lr", "1e-2"], "--init_lr: is what this sweep varies"),
+        ("parameters: {hidden_dim: {values: [8, 9]}}", ["--model_type", "conv_vlae"], "sets the layers of fc_vlae"),
+        ("parameters: {image_size: {values: [8, 9]}}", [], "the same run twice"),  # the digits have their own
+        ("parameters: {data_dir: {values: [a/b, a-b]}}", [], "would be called digits_data_dir_a-b_seed6000"),
         (None, ["--bacth_size", "3"], "did you mean '--batch_size'"),
         (None, ["--storage", "nonsense"], "not the address of a data base"),
         (None, ["--storage", "oracle+none://x"], "not the address of a data base"),
@@ -94,7 +99,7 @@ def test_a_random_sweep_draws_the_same_runs_each_time(tmp_path):
         ("parameters: {seed: {min: 0, max: 3}}", [], "a grid needs 'value' or a list of 'values'"),
         ("parameters: {learning_rate: {values: [1]}}", [], "unknown setting 'learning_rate'"),
         ("parameters: {z_5_dim: {values: [1]}}", [], "there is no facet 5"),
-        ("parameters: {batch_size: {values: [64, big]}}", [], "batch_size = 'big'"),
+        ("parameters: {n_epochs: {values: [64, big]}}", [], "n_epochs = 'big'"),
         ("method: random\nrun_cap: 2\nparameters: {init_lr: {min: 2, max: 1}}", [], "is not understood"),
         ("method: random\nrun_cap: 2\nparameters: {init_lr: {mu: 2}}", [], "is not understood"),
         ("method: random\nrun_cap: 2\nparameters: {seed: {values: []}}", [], "'values' is empty"),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import wandb
@@ -150,6 +153,77 @@ def test_a_refused_key_means_offline_with_one_line(tmp_path, monkeypatch, caplog
         wandb.teardown()
     (message,) = [record.getMessage() for record in caplog.records if record.name == "tracking"]
     assert "login to" in message and "logged offline" in message
+
+
+def test_a_refused_command_leaves_the_settings_of_the_run(tmp_path):
+    argv = [*SMALL, *NO_FIGURES, "--results_dir", str(tmp_path), "--run_name", "run"]
+    assert train.main(argv) == 0
+    (tmp_path / "run" / "config.yml").unlink()
+    with pytest.raises(UserError, match="checkpoint.pt belongs to a run with other settings: init_lr"):
+        train.main([*argv, "--init_lr", "0.5"])
+    assert train.main(argv) == 0
+    assert yaml.safe_load((tmp_path / "run" / "config.yml").read_text())["init_lr"] == 5e-4
+
+
+def test_overwriting_takes_the_figures_of_the_old_model_along(tmp_path):
+    folder = tmp_path / "run" / "evaluation"
+    folder.mkdir(parents=True)
+    RunFolder.open(build_config({"results_dir": str(tmp_path), "run_name": "run", "overwrite": True})).close()
+    assert not folder.exists()
+
+
+def test_files_that_cannot_be_read_are_not_called_damaged(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path)
+    folder.checkpoint_path.touch()
+    folder.metrics_path.mkdir()
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(tracking.torch, "load", refuse)
+    with pytest.raises(UserError, match="cannot read .*checkpoint.pt: Permission denied$"):
+        folder.load_checkpoint()
+    with pytest.raises(UserError, match="cannot read .*metrics.jsonl: Is a directory"):
+        folder.read_metrics()
+    monkeypatch.setattr(tracking.FileLock, "acquire", refuse)
+    with pytest.raises(UserError, match=r"cannot write .*\.lock: Permission denied"):
+        RunFolder.open(build_config({"results_dir": str(tmp_path), "run_name": "run"}))
+
+
+def test_wandb_goes_on_after_its_name_of_the_run_was_lost(tmp_path):
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb" / "run_id").touch()
+    run = tracking.start_wandb(build_config({"wandb_mode": "offline"}), tmp_path)
+    run.finish()
+    assert (tmp_path / "wandb" / "run_id").read_text() == run.id != ""
+
+
+def test_without_wandb_a_run_goes_on(tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert tracking.start_wandb(build_config({}), tmp_path) is None
+    assert "goes on without Weights & Biases" in caplog.text
+
+
+def test_what_wandb_says_at_the_end_hides_nothing(tmp_path, monkeypatch, caplog):
+    def fail(exit_code):
+        raise OSError(28, "No space left on device")
+
+    config = build_config({"wandb_mode": "disabled"})
+    tracker = tracking.Tracker(config, RunFolder(tmp_path))
+    tracker.wandb_run = SimpleNamespace(finish=fail)
+    tracker.finish(1)
+    assert "No space left on device" in caplog.text
+
+
+@pytest.mark.parametrize("scheme", ["http://", ""])
+def test_a_proxy_is_on_the_way_to_the_server(monkeypatch, scheme):
+    asked = []
+    monkeypatch.setattr(tracking.socket, "create_connection", lambda address, _: asked.append(address) or Mock())
+    monkeypatch.setenv("https_proxy", f"{scheme}proxy.example:3128")
+    monkeypatch.setenv("no_proxy", "inside.example")
+    for url in ("https://api.wandb.ai", "https://inside.example", "http://api.wandb.ai"):
+        assert tracking._is_reachable(url)
+    assert asked == [("proxy.example", 3128), ("inside.example", 443), ("api.wandb.ai", 80)]
 
 
 def test_a_run_that_is_being_trained_is_left_alone(tmp_path):

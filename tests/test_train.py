@@ -28,12 +28,13 @@ CPU = torch.device("cpu")
 NO_FIGURES = [
     "--do_vis_train", "false", "--do_vis_test", "false", "--do_vis_sample_generations_per_cluster", "false",
 ]  # fmt: skip
-SMALL = [
+UNSEEDED = [
     "--dataset", "digits", "--enc_backbone_dims", "16", "24", "--dec_backbone_dims", "16", "16", "--dec_rung_dims", "16", "24",
     "--n_clusters_j_list", "6", "5", "--z_j_dim_list", "3", "2", "--sigma_multiplier_p_x_z", "0.2", "--batch_size", "256",
-    "--n_epochs_per_progressive_step", "2", "2", "--n_batches_fade_in", "6", "--seed", "1", "--save_model", "false",
+    "--n_epochs_per_progressive_step", "2", "2", "--n_batches_fade_in", "6", "--save_model", "false",
     "--wandb_mode", "disabled",
 ]  # fmt: skip
+SMALL = [*UNSEEDED, "--seed", "1"]
 
 
 def metrics_of(folder: Path) -> list[dict]:
