@@ -7,6 +7,7 @@ The folder is whole whatever Weights & Biases does.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import logging
 import netrc
@@ -196,6 +197,25 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def save_figures(figures: Iterable[tuple[str, Figure]], folder: Path) -> dict[str, Path]:
+    """Write each named figure and empty it, one after another; name -> file.
+
+    A figure's parts refer to one another, so that Python would keep them for long: they are collected at once. All that
+    was there before is frozen meanwhile, so that this takes no time.
+    """
+    paths: dict[str, Path] = {}
+    gc.freeze()
+    try:
+        for name, figure in figures:
+            paths[name] = folder / f"{name.replace('/', '_')}.png"
+            save_figure(figure, paths[name])
+            figure.clear()
+            gc.collect()
+    finally:
+        gc.unfreeze()
+    return paths
+
+
 class Tracker:
     """Logs numbers and figures of a run to its folder and, unless disabled, to Weights & Biases."""
 
@@ -211,13 +231,8 @@ class Tracker:
 
     def log(self, epoch: int, numbers: Mapping[str, float], figures: Iterable[tuple[str, Figure]]) -> None:
         """One epoch: numbers and figures under their logged names. A figure is empty once it is saved."""
-        figures_path = self.folder.path / "figures" / f"epoch_{epoch:04d}"
-        paths: dict[str, Path] = {}
         try:
-            for name, figure in figures:
-                paths[name] = figures_path / f"{name.replace('/', '_')}.png"
-                save_figure(figure, paths[name])
-                figure.clear()  # its parts refer to one another: Python would keep them for long
+            paths = save_figures(figures, self.folder.path / "figures" / f"epoch_{epoch:04d}")
             with self.folder.metrics_path.open("a") as file:
                 file.write(json.dumps(dict(numbers)) + "\n")
                 file.flush()
