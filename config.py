@@ -164,7 +164,7 @@ class Config:
     """Covariance of the mixture components p(z|c)."""
     init_type_p_z_c: Literal["gmm", "glorot"] = "gmm"
     """Initial means: a Gaussian mixture fitted to the encodings, or Xavier-normal."""
-    fixed_var_init: Annotated[Float, Field(gt=1e-6)] = 0.01
+    fixed_var_init: PositiveFloat = 0.01
     """Initial variance of the mixture components."""
     init_off_diag_cov_p_z_c: bool = False
     """Draw the Cholesky factor of a full covariance at random (glorot only)."""
@@ -241,7 +241,8 @@ class Config:
         if not self.config_args_path or self.dataset in OWN_IMAGES:
             return self.data_name
         path = Path(self.config_args_path).absolute()
-        return path.stem if path.name != "config.yml" else re.sub(r"_seed\d+$", "", path.parent.name)
+        of_run = re.fullmatch(r"(.+)_seed\d+/config.yml", f"{path.parent.name}/{path.name}")
+        return of_run[1] if of_run else path.stem
 
     @property
     def data_name(self) -> str:
@@ -431,7 +432,7 @@ def _expand_grouped_key(key: str, value: Any, settings: Mapping[str, Any]) -> di
 
 
 def _check_facets(config: Config) -> None:
-    """Lists per facet have J entries; a facet to freeze exists."""
+    """Lists per facet have J entries; a facet to freeze exists; variances start where they can learn."""
     names = ["z_j_dim_list", "n_clusters_j_list"]
     names += ["n_epochs_per_progressive_step"] if config.do_progressive_training else []
     names += [*_LADDER_DIMS, *_LADDER_DEPTHS] if config.model_type == "fc_vlae" else []
@@ -441,6 +442,10 @@ def _check_facets(config: Config) -> None:
     facets = ["all"] + [f"facet_{j}" for j in range(config.J_n_mixtures)]
     if config.facet_to_fix_pi_p_c not in facets:
         raise UserError(f"facet_to_fix_pi_p_c = {config.facet_to_fix_pi_p_c!r}: must be one of {', '.join(facets)}")
+    if config.cov_type_p_z_c == "diag" and config.fixed_var_init <= 1e-6:
+        raise UserError(
+            f"fixed_var_init = {config.fixed_var_init:g}: must be above 1e-6, below which no variance learns"
+        )
 
 
 def _check_ladder(config: Config) -> None:

@@ -59,7 +59,10 @@ def model_parser(description: str | None) -> FlagParser:
 def evaluation_parser(description: str | None) -> FlagParser:
     """The flags of every script that draws figures of a trained model."""
     parser = model_parser(description)
-    parser.add_argument("--results_dir", help="folder of the figures [evaluation/ beside a run's model]")
+    parser.add_argument(
+        "--results_dir",
+        help="folder of the figures [evaluation/ beside a run's model, else results/<name of the file>/evaluation]",
+    )
     parser.add_argument("--data_dir", help="folder of the data sets, or your own images [data]")
     parser.add_argument("--split", choices=("test", "train"), default="test", help="images to look at [test]")
     parser.add_argument("--seed", type=non_negative_int, default=0, help="seed of what is drawn at random [0]")

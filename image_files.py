@@ -86,10 +86,13 @@ def list_images(path: Path) -> list[Path]:
     return files
 
 
-def _files_below(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
-    """Files and broken links of a folder and of those below it, linked ones too; what systems hide there is left out."""
-    here = os.path.realpath(folder)
-    if here in above:  # a link that leads back
+def _files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Files and broken links of a folder and of those below it; what systems hide there is left out.
+
+    Linked folders, too, unless they lie among the others anyway, or lead back. above: where the folders above really are.
+    """
+    here = Path(os.path.realpath(folder))
+    if folder.is_symlink() and any(here.is_relative_to(other) or other.is_relative_to(here) for other in above):
         return
     try:
         names = os.listdir(folder)

@@ -69,7 +69,7 @@ def _class_folders(folder: Path, files: list[Path]) -> np.ndarray | None:
 
 def _printable(name: str) -> str:
     """The name of a file as text: what is not UTF-8 in it cannot be drawn."""
-    return os.fsencode(name).decode("utf-8", "replace")
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def read_npz(path: Path, image_size: int | None) -> OwnImages:

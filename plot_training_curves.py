@@ -49,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if output.suffix not in (".png", ".pdf", ".svg"):
         raise UserError(f"--output {output}: the name must end in .png, .pdf or .svg")
     try:
-        ours = read_metrics(args.metrics)
+        if not (ours := read_metrics(args.metrics)):
+            raise ValueError("no line of JSON in the former")
         published = list(csv.DictReader(args.reference.open()))
         curves = {
             panel: {

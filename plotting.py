@@ -435,6 +435,7 @@ def _wrap(title: str, width: float) -> str:
 
 
 def _name_axes(axes: Axes, xlabel: str, ylabel: str) -> None:
+    xlabel, ylabel = _plain([xlabel, ylabel])
     axes.set_xlabel(xlabel, fontsize=TEXT_SIZE, color=INK)
     axes.set_ylabel(ylabel, fontsize=TEXT_SIZE, color=INK)
     axes.grid(axis="y", color=RULE, linewidth=0.6)

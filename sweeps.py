@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import logging
 import re
 import sys
 import traceback
@@ -28,6 +29,8 @@ from datasets import load_dataset
 from metrics import ClusterScores
 from tracking import RunFolder
 from utils import UserError, resolve_device
+
+log = logging.getLogger(__name__)
 
 PAPER_SEEDS = list(range(10))
 OF_THE_SWEEP = ("config_args_path", "run_name", "results_dir", "overwrite", "dry_run")  # cannot differ between its runs
@@ -85,12 +88,15 @@ class Sweep:
             raise UserError(f"--{fixed[0]}: is what this sweep varies; {hint}")
         seen: dict[str, dict[str, Any]] = {}
         for values in self.runs:
-            settings, name = repr(read_settings(load_config(self.argv, values))), self.run_name(values)
+            config, name = load_config(self.argv, values), self.run_name(values)
+            settings, read = repr(config), repr(read_settings(config))
             if settings in seen:
                 raise UserError(f"the sweep has the same run twice: {seen[settings]} and {values}")
             if name in seen:
                 raise UserError(f"two runs of the sweep would be called {name}: {seen[name]} and {values}")
-            seen |= {settings: values, name: values}
+            if read in seen:
+                log.warning("%s and %s will be the same run: such a run does not read what differs", seen[read], values)
+            seen |= {settings: values, name: values, read: values}
 
     @cached_property
     def config(self) -> Config:

@@ -1,6 +1,7 @@
 """Where results go: the run's folder, Weights & Biases, and the console.
 
-A run owns `results/<run name>/`: config.yml, metrics.jsonl (a line per epoch), figures/, checkpoint.pt, save_dict.pt.
+A run owns `results/<run name>/`: config.yml, metrics.jsonl (a line per epoch), figures/, checkpoint.pt, save_dict.pt, and
+evaluation/ with what the evaluation scripts draw.
 The folder is whole whatever Weights & Biases does.
 """
 
@@ -54,11 +55,11 @@ class RunFolder:
         self.metrics_path = path / "metrics.jsonl"
         self.checkpoint_path = path / "checkpoint.pt"
         self.model_path = path / "save_dict.pt"
-        self._lock = FileLock(path / ".lock", mode=0o666)  # less the umask: a folder may belong to a group
+        self._lock = FileLock(path / ".lock")
 
     @classmethod
     def open(cls, config: Config) -> RunFolder:
-        """The folder of a new run, or of the run to be resumed. Settings of a run that never got going are replaced.
+        """The folder of a new run, or of the run to be resumed.
 
         It is this process's alone until `close`, or until the process ends in whatever way.
 
@@ -76,7 +77,7 @@ class RunFolder:
         return folder
 
     def _prepare(self, config: Config) -> None:
-        """Clear away what should go."""
+        """Clear away what should go, and see that what stays is this run's."""
         for leftover in self.path.glob(".*.tmp"):  # of a process that was killed while it wrote
             leftover.unlink(missing_ok=True)
         if config.overwrite:
@@ -86,7 +87,10 @@ class RunFolder:
             self._check_same_settings(config, config_path)
 
     def write_config(self, config: Config, source: str) -> None:
-        """Write config.yml, once it is sure that the run is that of the folder. source: which images it sees, in words."""
+        """Write config.yml, once it is sure that the run is that of the folder. source: which images it sees, in words.
+
+        Settings of a run that never got going are replaced.
+        """
         # The file may serve as --config_args_path: it must not delete the run, or stop at once, when it does.
         content = dataclasses.asdict(config) | {"overwrite": False, "dry_run": False}
         settings = yaml.safe_dump(content, sort_keys=False, default_flow_style=None)
@@ -174,7 +178,9 @@ class RunFolder:
         try:
             return torch.load(self.checkpoint_path, map_location="cpu", weights_only=True)
         except PermissionError as error:
-            raise UserError(f"cannot read {self.checkpoint_path}: {error.strerror}") from None
+            raise UserError(
+                f"cannot read {self.checkpoint_path}: {error.strerror}; allow it, or choose another --run_name"
+            ) from None
         except Exception as error:  # a damaged file fails in many ways
             raise UserError(
                 f"{self.checkpoint_path} is damaged ({one_line(error)}); put a copy in its place, or start again with "
@@ -188,7 +194,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
+        raise UserError(f"cannot read {path}: {error.strerror}; name, or allow to read, the epochs of a run") from None
     for line in lines:
         try:
             rows.append(json.loads(line))
@@ -388,12 +394,12 @@ def _is_reachable(url: str, timeout: float = 3.0) -> bool:
     """Whether the server, or the proxy on the way to it, answers a connection within `timeout` seconds."""
     address = urlparse(url)
     proxy = getproxies().get(address.scheme)
-    if proxy and not proxy_bypass(address.hostname or ""):
-        address = urlparse(proxy if "//" in proxy else f"http://{proxy}")
-    port = address.port or (80 if address.scheme == "http" else 443)
     try:
+        if proxy and not proxy_bypass(address.hostname or ""):
+            address = urlparse(proxy if "//" in proxy else f"http://{proxy}")
+        port = address.port or (80 if address.scheme == "http" else 443)
         socket.create_connection((address.hostname, port), timeout).close()
-    except OSError:
+    except (OSError, ValueError):  # the latter: no port
         return False
     return True
 

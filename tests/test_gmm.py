@@ -39,6 +39,7 @@ def test_what_cannot_be_fitted_is_an_error_of_the_user():
         mixture_means([np.eye(2)], [3], seed=0)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs sh")
 @pytest.mark.parametrize(
     ("last", "words"), [("kill -9 $$", "was killed by signal 9, as systems do"), ("exit 3", "ended with status 3")]
 )

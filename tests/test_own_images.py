@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 import zipfile
 from pathlib import Path
 
@@ -90,11 +91,14 @@ def test_a_flat_folder_has_no_labels_and_is_split_by_the_seed(tmp_path):
     assert not torch.equal(first.train.images, other.train.images)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs links, pipes and a file system that takes any name")
 def test_linked_folders_are_followed_and_hidden_files_are_not_pictures(tmp_path):
     folder = write_folder(tmp_path / "pets", 1, ".png", CLASSES)
     (folder / "cat").rename(tmp_path / "elsewhere")
     (folder / "cat").symlink_to(tmp_path / "elsewhere")
     (folder / "dog" / "back").symlink_to(folder)
+    (tmp_path / "elsewhere" / "again").symlink_to(tmp_path / "elsewhere")
+    (folder / "dog" / "sister").symlink_to(folder / "bird")  # whose pictures would be dogs, too
     for hidden in ("._01.png", ".cache/01.png", "__MACOSX/01.png", "dog/__MACOSX/._02.png"):
         (folder / hidden).parent.mkdir(exist_ok=True)
         (folder / hidden).write_text("no picture")
@@ -104,11 +108,12 @@ def test_linked_folders_are_followed_and_hidden_files_are_not_pictures(tmp_path)
     assert sorted(numbers(data.train) + numbers(data.test)) == list(range(N))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a file system that takes any name")
 def test_class_folders_that_are_not_utf_8_have_names_that_can_be_drawn(tmp_path):
     folder = write_folder(tmp_path / "pets", 1, ".png", CLASSES)
     os.rename(folder / "cat", os.path.join(os.fsencode(folder), b"caf\xe9"))
     data = load("folder", folder, image_size=8)
-    assert data.spec.class_names == (("bird", "caf\N{REPLACEMENT CHARACTER}", "dog"),)
+    assert data.spec.class_names == (("bird", r"caf\xe9", "dog"),)
 
 
 def test_a_label_of_one_class_is_left_out(tmp_path, caplog):

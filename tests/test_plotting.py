@@ -129,6 +129,7 @@ def test_dollar_signs_are_no_mathematics(name, monkeypatch):
         plotting.example_grid([DIGITS[:2]], [name], name, [name, "b"]),
         plotting.confusion_matrix(np.eye(2), [name, "b"], name),
         plotting.facet_label_map(np.ones((1, 2)), [name, "b"], name),
+        plotting.seed_stability({"seed 0": line()}, name, f"test accuracy, {name}"),
     ]
     for figure in figures:
         assert not any(text._preprocess_math(text.get_text())[1] for text in drawn_texts(figure, monkeypatch))

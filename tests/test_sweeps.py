@@ -79,7 +79,6 @@ def test_a_random_sweep_draws_the_same_runs_each_time(tmp_path):
         (None, ["--seed", "3"], "--seed: is what this sweep varies; write --seeds 3"),
         ("parameters: {init_lr: {values: [1.0e-3]}}", ["--init_lr", "1e-2"], "--init_lr: is what this sweep varies"),
         ("parameters: {hidden_dim: {values: [8, 9]}}", ["--model_type", "conv_vlae"], "sets the layers of fc_vlae"),
-        ("parameters: {image_size: {values: [8, 9]}}", [], "the same run twice"),  # the digits have their own
         ("parameters: {data_dir: {values: [a/b, a-b]}}", [], "would be called digits_data_dir_a-b_seed6000"),
         (None, ["--bacth_size", "3"], "did you mean '--batch_size'"),
         (None, ["--storage", "nonsense"], "not the address of a data base"),
@@ -124,6 +123,12 @@ def test_bad_sweeps_are_refused_before_any_training(tmp_path, monkeypatch, sweep
     with pytest.raises(UserError) as caught:
         start_sweep.main([*FLAGS, "--results_dir", str(tmp_path), *flags])
     assert message in str(caught.value) and "secret" not in str(caught.value)
+
+
+def test_runs_that_differ_in_what_is_not_read_are_named(tmp_path, caplog):
+    (tmp_path / "sweep.yml").write_text("parameters: {image_size: {values: [8, 9]}}")  # the digits have their own
+    assert len(define_sweep(FLAGS, None, str(tmp_path / "sweep.yml"), None).runs) == 2
+    assert "{'image_size': 8} and {'image_size': 9} will be the same run" in caplog.text
 
 
 @pytest.mark.parametrize(

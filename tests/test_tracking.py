@@ -181,7 +181,7 @@ def test_files_that_cannot_be_read_are_not_called_damaged(tmp_path, monkeypatch)
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(tracking.torch, "load", refuse)
-    with pytest.raises(UserError, match="cannot read .*checkpoint.pt: Permission denied$"):
+    with pytest.raises(UserError, match="cannot read .*checkpoint.pt: Permission denied; allow it"):
         folder.load_checkpoint()
     with pytest.raises(UserError, match="cannot read .*metrics.jsonl: Is a directory"):
         folder.read_metrics()
@@ -218,12 +218,16 @@ def test_what_wandb_says_at_the_end_hides_nothing(tmp_path, monkeypatch, caplog)
 @pytest.mark.parametrize("scheme", ["http://", ""])
 def test_a_proxy_is_on_the_way_to_the_server(monkeypatch, scheme):
     asked = []
+    for name in ("http_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(tracking.socket, "create_connection", lambda address, _: asked.append(address) or Mock())
     monkeypatch.setenv("https_proxy", f"{scheme}proxy.example:3128")
     monkeypatch.setenv("no_proxy", "inside.example")
     for url in ("https://api.wandb.ai", "https://inside.example", "http://api.wandb.ai"):
         assert tracking._is_reachable(url)
     assert asked == [("proxy.example", 3128), ("inside.example", 443), ("api.wandb.ai", 80)]
+    monkeypatch.setenv("https_proxy", f"{scheme}proxy.example:99999")
+    assert not tracking._is_reachable("https://api.wandb.ai")
 
 
 def test_a_run_that_is_being_trained_is_left_alone(tmp_path):

@@ -147,7 +147,7 @@ def test_an_interruption_saves_the_last_whole_epoch(tmp_path, monkeypatch):
 @pytest.mark.parametrize("is_contiguous", [False, True])
 def test_a_convolutional_run_goes_on_to_the_same_weights(tmp_path, monkeypatch, is_contiguous):
     """Also from checkpoints of earlier versions, whose moments lie in another order in memory than the weights."""
-    flags = ("--model_type", "conv_vlae", "--activation", "elu", "--do_fc_batch_norm", "--data_init")
+    flags = ("--model_type", "conv_vlae", "--activation", "elu", "--do_fc_batch_norm", "--data_init", "--device", "cpu")
     flags += ("--cov_type_p_z_c", "full", "--init_lr", "0.003", "--checkpoint_every_n_epochs", "2")
     whole = run_small(tmp_path, "whole", *flags)
     train_epoch = train.train_epoch
