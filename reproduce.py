@@ -41,7 +41,7 @@ OURS = (
 
 
 class Published(NamedTuple):
-    """Accuracy in percent over seeds 0 to 9, of the facet that fits the label best (paper, Section 4)."""
+    """Accuracy in percent over seeds 0 to 9, of the facet that fits the label best (paper, Section 4, with sd over n - 1)."""
 
     mean: float
     sd: float

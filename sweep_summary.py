@@ -35,7 +35,7 @@ class Row(NamedTuple):
     n_runs: int
     mean: float
     population_sd: float
-    """Over n, as the paper reports it."""
+    """Over n; the paper prints that over n - 1."""
     sample_sd: float
     """Over n - 1; not a number for a single run."""
     min: float

@@ -74,7 +74,8 @@ class Sweep:
             raise UserError("--run_name: a sweep names its runs itself; --sweep_name names the sweep")
         if self.config.overwrite:
             raise UserError(
-                f"--overwrite: a sweep resumes; to train a run again, delete its folder in {self.folder}, or choose --sweep_name"
+                f"--overwrite: a sweep resumes; to train a failed run from its start, delete its folder in {self.folder}; "
+                "to train all anew, choose another --sweep_name"
             )
         if self.chosen_name and not re.fullmatch(r"\w[\w.-]*", self.chosen_name):
             raise UserError(f"--sweep_name {self.chosen_name!r}: must be letters, digits, '_', '.' and '-'")
