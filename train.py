@@ -29,12 +29,7 @@ from inference import SCALAR_TERMS, Forward, at_means, full_weights, predict
 from load_model import save_model
 from metrics import ClusterScores, summarise
 from mfcvae import MFCVAE, data_init
-from progressive import (
-    Coefficients,
-    epoch_coefficients,
-    progressive_coefficients,
-    warn_of_unfinished_fade_in,
-)
+from progressive import Coefficients, epoch_coefficients, progressive_coefficients, warn_of_unfinished_fade_in
 from speed import Loss, Step, StepResult
 from tracking import EpochProgress, RunFolder, Tracker
 from utils import (

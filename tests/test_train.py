@@ -124,23 +124,29 @@ def test_a_killed_run_goes_on_to_the_same_metrics(tmp_path, kill, n_epochs):
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
-def test_an_interruption_saves_the_last_whole_epoch(tmp_path, monkeypatch):
-    """Ctrl-C, and the bare Exception by which wandb's agent stops a run; a failure saves nothing."""
+def stop_in_epoch(monkeypatch: pytest.MonkeyPatch, last: int, reason: BaseException) -> None:
+    """Whatever trains is stopped when that epoch begins."""
     train_epoch = train.train_epoch
 
-    def stopped_in_epoch_2(training, dataset, epoch):
-        if epoch == 2:
+    def stopped(training, dataset, epoch):
+        if epoch == last:
             raise reason
         return train_epoch(training, dataset, epoch)
 
-    monkeypatch.setattr(train, "train_epoch", stopped_in_epoch_2)
+    monkeypatch.setattr(train, "train_epoch", stopped)
+
+
+def test_an_interruption_saves_the_last_whole_epoch(tmp_path, monkeypatch):
+    """Ctrl-C, and the bare Exception by which wandb's agent stops a run; a failure saves nothing."""
     for name, reason, saved in (("a", KeyboardInterrupt(), 1), ("b", Exception(), 1), ("c", ValueError(), 0)):
         argv = [*SMALL, *NO_FIGURES, "--results_dir", str(tmp_path), "--run_name", name]
-        if name == "a":
-            assert train.main(argv) == train.INTERRUPTED
-        else:
-            with pytest.raises(type(reason)):
-                train.main(argv)
+        with monkeypatch.context() as patched:
+            stop_in_epoch(patched, 2, reason)
+            if name == "a":
+                assert train.main(argv) == train.INTERRUPTED
+            else:
+                with pytest.raises(type(reason)):
+                    train.main(argv)
         assert torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)["epoch"] == saved
 
 
@@ -150,17 +156,10 @@ def test_a_convolutional_run_goes_on_to_the_same_weights(tmp_path, monkeypatch, 
     flags = ("--model_type", "conv_vlae", "--activation", "elu", "--do_fc_batch_norm", "--data_init", "--device", "cpu")
     flags += ("--cov_type_p_z_c", "full", "--init_lr", "0.003", "--checkpoint_every_n_epochs", "2")
     whole = run_small(tmp_path, "whole", *flags)
-    train_epoch = train.train_epoch
-
-    def stopped(training, dataset, epoch):
-        if epoch == 3:
-            raise KeyboardInterrupt
-        return train_epoch(training, dataset, epoch)
-
-    monkeypatch.setattr(train, "train_epoch", stopped)
     argv = [*SMALL, *NO_FIGURES, "--results_dir", str(tmp_path), "--run_name", "stopped", *flags]
-    assert train.main(argv) == train.INTERRUPTED
-    monkeypatch.setattr(train, "train_epoch", train_epoch)
+    with monkeypatch.context() as patched:
+        stop_in_epoch(patched, 3, KeyboardInterrupt())
+        assert train.main(argv) == train.INTERRUPTED
     if is_contiguous:
         path = tmp_path / "stopped" / "checkpoint.pt"
         state = torch.load(path, weights_only=True)
