@@ -24,7 +24,7 @@ from pydantic import Field
 from torch import Tensor
 
 from config import FACTOR_SIZES, OWN_IMAGES, Config
-from own_images import OWN_READERS
+from readers.own_images import OWN_READERS
 from utils import UserError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import eval_compositionality
 import eval_sample_generation
 import eval_top10_cluster_examples
-from evaluation import evaluation_parser, open_evaluation
+from evaluation.opening import evaluation_parser, open_evaluation
 from utils import run
 
 

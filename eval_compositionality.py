@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from evaluation import Evaluation, copy_figure, evaluation_parser, open_evaluation, write_figure
-from figures import after_swap, before_swap, composition
+from evaluation.figures import after_swap, before_swap, composition
+from evaluation.opening import Evaluation, copy_figure, evaluation_parser, open_evaluation, write_figure
+from evaluation.predictions import RankedCluster, pair_members
 from flags import FlagParser, non_negative_int, positive_int
-from inference import RankedCluster, pair_members
 from utils import UserError, run
 
 log = logging.getLogger(__name__)

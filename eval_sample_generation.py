@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from evaluation import Evaluation, evaluation_parser, open_evaluation, write_figure
-from figures import cluster_label, generations
+from evaluation.figures import cluster_label, generations
+from evaluation.opening import Evaluation, evaluation_parser, open_evaluation, write_figure
 from flags import FlagParser, non_negative_float
 from utils import run
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from evaluation import Evaluation, evaluation_parser, open_evaluation, write_figure
-from figures import top_examples
+from evaluation.figures import top_examples
+from evaluation.opening import Evaluation, evaluation_parser, open_evaluation, write_figure
 from utils import run
 
 N_EXAMPLES = 10

@@ -19,13 +19,13 @@ from PIL import Image
 
 import plot_intuition
 import plot_training_curves
-from evaluation import Evaluation, evaluation_parser, open_evaluation
-from figures import cluster_label, composition, generations, top_examples
+from evaluation.figures import cluster_label, composition, generations, top_examples
+from evaluation.opening import Evaluation, evaluation_parser, open_evaluation
 from flags import FlagParser
 from load_model import load_model_from_save_dict
 from plotting import save_figure
 from render_3dshapes import write_file
-from sweep_summary import read_curves, stability_figure
+from sweeps.summary import read_curves, stability_figure
 from utils import make_folder, run, write_atomically
 
 HERE = Path(__file__).resolve().parent

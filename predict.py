@@ -24,12 +24,12 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from config import Config
-from evaluation import model_parser
-from image_files import ImageBatch, ImageSource, open_images
-from inference import Predictions, full_weights, predict
+from evaluation.opening import model_parser
+from evaluation.predictions import Predictions, full_weights, predict
 from load_model import load_model_from_save_dict
 from mfcvae import MFCVAE
 from progressive import Coefficients
+from readers.image_files import ImageBatch, ImageSource, open_images
 from utils import UserError, make_folder, one_line, resolve_device, run, write_atomically
 
 log = logging.getLogger(__name__)

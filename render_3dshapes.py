@@ -27,7 +27,7 @@ from tqdm import tqdm
 from config import FACTOR_SIZES, load_config
 from datasets import FACTOR_VALUES
 from flags import FlagParser
-from image_files import npz_arrays, read_npz_array
+from readers.image_files import npz_arrays, read_npz_array
 from utils import UserError, make_folder, one_line, run
 
 SIZE, SAMPLES = 64, 3  # pixels a side; rays per pixel a side, odd so that one goes through the pixel's centre

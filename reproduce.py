@@ -25,7 +25,7 @@ import start_sweep
 from config import load_config
 from flags import FlagParser
 from render_3dshapes import write_file
-from sweep_summary import Curves, read_curves
+from sweeps.summary import Curves, read_curves
 from tracking import RunFolder
 from train import INTERRUPTED
 from utils import UserError, run, write_atomically

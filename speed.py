@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from config import Config
-from inference import Forward
+from evaluation.predictions import Forward
 from mfcvae import MFCVAE
 from progressive import Coefficients
 from utils import is_interruption, one_line, preserved_random_state

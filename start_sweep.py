@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sweep_scripts import main_of_sweep
+from sweeps.command import main_of_sweep
 from utils import run
 
 

@@ -23,12 +23,12 @@ from matplotlib.figure import Figure
 import speed
 from config import Config, different_settings, load_config, portable_settings, warn_of_flags_without_effect
 from datasets import Dataset, DatasetSpec, Split, dataset_spec, load_dataset, split_labels, to_float, training_batches
-from figures import generation_figures, split_figures
-from gmm import mixture_means
-from inference import SCALAR_TERMS, Forward, at_means, full_weights, predict
+from evaluation.figures import generation_figures, split_figures
+from evaluation.predictions import SCALAR_TERMS, Forward, at_means, full_weights, predict
+from evaluation.scores import ClusterScores, summarise
+from initialisation import data_init, mixture_means
 from load_model import save_model
-from metrics import ClusterScores, summarise
-from mfcvae import MFCVAE, data_init
+from mfcvae import MFCVAE
 from progressive import Coefficients, epoch_coefficients, progressive_coefficients, warn_of_unfinished_fade_in
 from speed import Loss, Step, StepResult
 from tracking import EpochProgress, RunFolder, Tracker

@@ -31,8 +31,8 @@ import speed  # noqa: E402
 import train  # noqa: E402
 from config import Config, load_config  # noqa: E402
 from datasets import Dataset, DatasetSpec, Split, dataset_spec  # noqa: E402
+from evaluation.predictions import full_weights, predict  # noqa: E402
 from flags import FlagParser, positive_int  # noqa: E402
-from inference import full_weights, predict  # noqa: E402
 from utils import resolve_device, run  # noqa: E402
 
 N_FIRST_STEPS = 5  # in which a step is compiled, or warmed up and recorded

@@ -17,20 +17,20 @@ import eval_all
 import eval_compositionality
 import eval_sample_generation
 import eval_top10_cluster_examples
-import evaluation
 from config import build_config
 from datasets import dataset_spec, load_dataset
-from figures import cluster_label, composition, confusion
-from gmm import mixture_means
-from inference import RankedCluster, full_weights, predict
+from evaluation import opening as evaluation
+from evaluation.figures import cluster_label, composition, confusion
+from evaluation.predictions import RankedCluster, full_weights, predict
+from initialisation import mixture_means
 from load_model import export_published, save_model
 from mfcvae import MFCVAE
 from utils import UserError, preserved_random_state
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = [
-    "eval_all", "eval_compositionality", "eval_sample_generation", "eval_top10_cluster_examples", "evaluation",
-    "image_files", "inference", "load_model", "predict",
+    "eval_all", "eval_compositionality", "eval_sample_generation", "eval_top10_cluster_examples", "evaluation.opening",
+    "readers.image_files", "evaluation.predictions", "load_model", "predict",
 ]  # fmt: skip
 
 

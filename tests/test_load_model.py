@@ -18,7 +18,7 @@ from conftest import ReferenceCase
 import load_model
 from config import Config, portable_settings
 from datasets import DATASETS
-from inference import full_weights, predict
+from evaluation.predictions import full_weights, predict
 from load_model import export_published, load_model_from_save_dict, save_model, to_published
 from mfcvae import MFCVAE
 from utils import UserError

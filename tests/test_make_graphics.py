@@ -13,7 +13,7 @@ from PIL import Image
 from test_eval_scripts import tiny_model
 
 import make_graphics
-from evaluation import evaluation_parser, open_evaluation
+from evaluation.opening import evaluation_parser, open_evaluation
 from utils import UserError
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,9 +11,10 @@ from torch import nn
 
 from config import build_config
 from datasets import DatasetSpec
-from inference import full_weights
+from evaluation.predictions import full_weights
+from initialisation import data_init
 from load_model import published_name
-from mfcvae import MFCVAE, data_init
+from mfcvae import MFCVAE
 from progressive import Coefficients, progressive_coefficients
 
 RTOL = 1e-4

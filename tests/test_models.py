@@ -10,7 +10,7 @@ from torch import nn
 from config import build_config
 from conv_vlae import ConvLadderEncoder
 from datasets import DatasetSpec
-from inference import full_weights
+from evaluation.predictions import full_weights
 from load_model import published_name
 from mfcvae import MFCVAE
 from progressive import progressive_coefficients

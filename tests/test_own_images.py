@@ -23,7 +23,7 @@ import predict
 import train
 from config import build_config
 from datasets import load_dataset, split_class_names
-from evaluation import warn_of_other_images
+from evaluation.opening import warn_of_other_images
 from load_model import export_published, load_model_from_save_dict
 from utils import UserError
 

@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 from test_eval_scripts import tiny_model
 
-import image_files
 import predict
 from datasets import load_dataset
-from image_files import fit_image, open_images
-from inference import full_weights
-from inference import predict as predict_split
+from evaluation.predictions import full_weights
+from evaluation.predictions import predict as predict_split
 from load_model import load_model_from_save_dict
+from readers import image_files
+from readers.image_files import fit_image, open_images
 from utils import UserError
 
 

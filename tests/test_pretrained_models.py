@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from datasets import load_dataset, split_labels
-from inference import full_weights, predict
+from evaluation.predictions import full_weights, predict
+from evaluation.scores import cluster_scores
 from load_model import load_model_from_save_dict
-from metrics import cluster_scores
 from render_3dshapes import write_file
 
 HERE = Path(__file__).resolve().parent.parent

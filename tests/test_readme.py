@@ -32,7 +32,11 @@ def test_every_file_that_is_named_exists():
 
 def test_every_flag_that_is_named_is_a_setting_or_a_flag_of_another_script():
     flags = set(re.findall(r"(?<![\w-])--([a-z]\w*)", README)) - {"help"}
-    others = {name for path in HERE.glob("*.py") for name in re.findall(r'"--(\w+)"', path.read_text())}
+    others = {
+        name
+        for path in [*HERE.glob("*.py"), *HERE.glob("*/*.py")]
+        for name in re.findall(r'"--(\w+)"', path.read_text())
+    }
     assert len(flags) > 5
     assert flags - set(Config.__pydantic_fields__) - others == set()
 

@@ -23,8 +23,8 @@ import speed
 import train
 from config import Config, load_config
 from datasets import Dataset, Split, dataset_spec, load_dataset
-from inference import full_weights
-from mfcvae import data_init
+from evaluation.predictions import full_weights
+from initialisation import data_init
 from tracking import RunFolder
 
 HERE = Path(__file__).resolve().parent.parent

@@ -23,8 +23,8 @@ from wandb_stub import KEY, serving
 
 import start_sweep
 import train
-from sweep_optuna import OptunaSweep
-from sweeps import define_sweep
+from sweeps.definition import define_sweep
+from sweeps.optuna_backend import OptunaSweep
 from utils import UserError
 
 HERE = Path(__file__).resolve().parent.parent

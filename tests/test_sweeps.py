@@ -13,10 +13,10 @@ from wandb_stub import KEY, serving
 
 import attach_sweep
 import start_sweep
-import sweep_scripts
 import train
-from sweep_summary import read_curves, report_sweep, summarise_results, write_summary
-from sweeps import RunResult, accuracy_curves, best_facet, define_sweep, seeds_from_words
+from sweeps import command as sweep_scripts
+from sweeps.definition import RunResult, accuracy_curves, best_facet, define_sweep, seeds_from_words
+from sweeps.summary import read_curves, report_sweep, summarise_results, write_summary
 from utils import UserError
 
 FLAGS = [*UNSEEDED, *NO_FIGURES]

@@ -16,9 +16,9 @@ from conftest import write_3dshapes, write_svhn
 import train
 from config import load_config
 from datasets import load_dataset
-from gmm import mixture_means
-from inference import full_weights, predict
-from metrics import cluster_scores
+from evaluation.predictions import full_weights, predict
+from evaluation.scores import cluster_scores
+from initialisation import mixture_means
 from mfcvae import MFCVAE
 from progressive import progressive_coefficients
 from utils import Interrupt, sigterm_as_interrupt

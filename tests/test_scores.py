@@ -9,7 +9,7 @@ import pytest
 from conftest import FIXTURES
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from metrics import cluster_scores, confusion_matrix, contingency, facet_nmi, summarise
+from evaluation.scores import cluster_scores, confusion_matrix, contingency, facet_nmi, summarise
 
 #                  cluster 0: classes 0 0 1;  cluster 1: 1 1;  cluster 2: 1
 Y_TRUE = np.array([0, 0, 1, 1, 1, 1])

@@ -1,6 +1,6 @@
 """A sweep by Optuna's data base: no account is needed, and any number of machines may take part.
 
-Like sweep_wandb.py it offers four things: start (or go on with) a sweep, join one by its id, work until nothing is left to
+Like wandb_backend.py it offers four things: start (or go on with) a sweep, join one by its id, work until nothing is left to
 do, and say how every run stands.
 """
 
@@ -22,8 +22,8 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
 
 from config import different_settings, portable_settings
-from sweep_summary import write_summary
-from sweeps import RunResult, Sweep, describe_error, natural_order, report_failure
+from sweeps.definition import RunResult, Sweep, describe_error, natural_order, report_failure
+from sweeps.summary import write_summary
 from tracking import RunFolder
 from utils import UserError, make_folder, one_line
 

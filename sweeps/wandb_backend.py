@@ -1,4 +1,4 @@
-"""A sweep of Weights & Biases: its server shares the runs out. It offers the same four things as sweep_optuna.py."""
+"""A sweep of Weights & Biases: its server shares the runs out. It offers the same four things as optuna_backend.py."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from config import different_settings, portable_settings
-from sweep_summary import write_summary
-from sweeps import RunResult, Sweep, describe_error, natural_order, read_result, report_failure
+from sweeps.definition import RunResult, Sweep, describe_error, natural_order, read_result, report_failure
+from sweeps.summary import write_summary
 from tracking import InUse, RunFolder, log_in, resolve_wandb_mode, wandb_settings
 from utils import UserError, is_interruption, make_folder, write_atomically
 

@@ -1,7 +1,7 @@
 """What a sweep is: runs of train.py that differ in the seed or in other settings, and the result of each.
 
 A sweep owns `results/<sweep name>/`: a run's folder for each run, summary.csv and the stability figures. Which worker takes
-which run is the business of sweep_optuna.py or sweep_wandb.py.
+which run is the business of optuna_backend.py or wandb_backend.py.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import speed
 import train
 from config import Config, load_config, parse_flags, read_settings
 from datasets import load_dataset
-from metrics import ClusterScores
+from evaluation.scores import ClusterScores
 from tracking import RunFolder
 from utils import UserError, resolve_device
 

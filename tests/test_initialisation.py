@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from gmm import mixture_means
+from initialisation import mixture_means
 from utils import UserError
 
 CENTRES = np.array([[5, 0, 0], [0, 5, 0], [0, 0, 5], [-5, 0, 0]], dtype=np.float32)
@@ -37,23 +33,3 @@ def test_equal_seeds_give_equal_means():
 def test_what_cannot_be_fitted_is_an_error_of_the_user():
     with pytest.raises(UserError, match=r"n_clusters_j_list = \[3\] cannot be fitted .*n_samples >= n_components"):
         mixture_means([np.eye(2)], [3], seed=0)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="needs sh")
-@pytest.mark.parametrize(
-    ("last", "words"), [("kill -9 $$", "was killed by signal 9, as systems do"), ("exit 3", "ended with status 3")]
-)
-def test_a_process_that_ends_early_is_one_line(tmp_path, monkeypatch, last, words):
-    (tmp_path / "python").write_text(f"#!/bin/sh\n{last}\n")
-    (tmp_path / "python").chmod(0o700)
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    with pytest.raises(UserError, match=f"{words}.*glorot, which needs no fit"):
-        mixture_means([np.eye(4)], [2], seed=0)
-
-
-def test_scikit_learn_stays_out_of_the_process():
-    code = (
-        "import sys, numpy as np; from gmm import mixture_means; mixture_means([np.eye(4)], [2], 0); "
-        "sys.exit('sklearn' in sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=True)

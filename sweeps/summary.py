@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from metrics import ClusterScores
+from evaluation.scores import ClusterScores
 from plotting import save_figure, seed_stability
-from sweeps import RunResult, best_facet, file_name
+from sweeps.definition import RunResult, best_facet, file_name
 from utils import UserError, make_folder, write_atomically
 
 FACET_NMI = re.compile(r"test_metric/(facet_nmi_\d+_\d+)")

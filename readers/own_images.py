@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from image_files import ImageFiles, NpzImages, list_images, npz_arrays, read_all, read_npz_array
+from readers.image_files import ImageFiles, NpzImages, list_images, npz_arrays, read_all, read_npz_array
 from utils import UserError
 
 log = logging.getLogger(__name__)

@@ -17,15 +17,15 @@ from pathlib import Path
 import torch
 
 from flags import FlagParser, positive_int
-from sweep_optuna import STORAGE_VARIABLE, OptunaSweep
-from sweep_summary import report_sweep, write_summary
-from sweep_wandb import WandbSweep
-from sweeps import Sweep, define_sweep, seeds_from_words
+from sweeps.definition import Sweep, define_sweep, seeds_from_words
+from sweeps.optuna_backend import STORAGE_VARIABLE, OptunaSweep
+from sweeps.summary import report_sweep, write_summary
+from sweeps.wandb_backend import WandbSweep
 from tracking import has_wandb_key, wandb_settings
 from train import INTERRUPTED
 from utils import UserError, make_folder, sigterm_as_interrupt
 
-HERE = Path(__file__).resolve().parent
+PROJECT = Path(__file__).resolve().parent.parent
 POLL_SECONDS = 2.0
 
 Backend = OptunaSweep | WandbSweep
@@ -140,7 +140,7 @@ def _run_workers(backend: Backend, n_workers: int) -> None:
     """Processes that join the sweep, each with its share of the cores (and one of the GPUs); wait until all are done."""
     folder, processes = make_folder(backend.sweep.folder), []
     command = [
-        sys.executable, str(HERE / "attach_sweep.py"), "--backend", backend.name, "--sweep_id", backend.sweep_id,
+        sys.executable, str(PROJECT / "attach_sweep.py"), "--backend", backend.name, "--sweep_id", backend.sweep_id,
         *backend.worker_flags, *backend.sweep.argv,
     ]  # fmt: skip
     with _children_end_with_us(processes):

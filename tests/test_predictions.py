@@ -7,8 +7,8 @@ import pytest
 import torch
 from conftest import ReferenceCase
 
-import inference
-from inference import Predictions, RankedCluster, full_weights
+from evaluation import predictions as inference
+from evaluation.predictions import Predictions, RankedCluster, full_weights
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 import plotting
 from config import Config
 from datasets import DatasetSpec, Split, split_class_names, split_labels, to_float
-from inference import (
+from evaluation.predictions import (
     Predictions,
     RankedCluster,
     compose,
@@ -19,7 +19,7 @@ from inference import (
     sample_cluster_images,
     swap_facet,
 )
-from metrics import cluster_scores, confusion_matrix
+from evaluation.scores import cluster_scores, confusion_matrix
 from mfcvae import MFCVAE
 from progressive import Coefficients
 

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from config import OWN_IMAGES, Config
 from datasets import DatasetSpec, Split, load_dataset, split_class_names
+from evaluation.predictions import Predictions, RankedCluster, full_weights, predict, rank_clusters
 from flags import FlagParser, non_negative_int, positive_int
-from inference import Predictions, RankedCluster, full_weights, predict, rank_clusters
 from load_model import load_model_from_save_dict
 from mfcvae import MFCVAE
 from plotting import save_figure

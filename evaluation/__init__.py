@@ -1,0 +1,1 @@
+"""A trained model looked at: predictions of a split, scores, figures; for train.py, the eval scripts and sweeps."""

@@ -1,0 +1,88 @@
+"""How a run starts: data-dependent weights, and the mixtures' means from a fit to the first encodings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mfcvae import MFCVAE
+from progressive import Coefficients
+from utils import UserError
+
+
+def mixture_means(encodings: Sequence[np.ndarray], n_clusters: Sequence[int], seed: int) -> list[np.ndarray]:
+    """Means of one diagonal Gaussian mixture per facet, fitted by scikit-learn.
+
+    Args:
+        encodings: J arrays (N, D_j), the m_j(x) of the training images.
+        n_clusters: J numbers K_j.
+        seed: where the fits start.
+
+    Returns:
+        J arrays (K_j, D_j).
+
+    Raises:
+        UserError: scikit-learn cannot fit one.
+    """
+    from sklearn.mixture import GaussianMixture  # takes a second to import; glorot starts do without
+
+    mixtures = [GaussianMixture(K, covariance_type="diag", random_state=seed) for K in n_clusters]
+    try:
+        return [mixture.fit(m).means_ for mixture, m in zip(mixtures, encodings, strict=True)]
+    except ValueError as error:
+        raise UserError(
+            f"the mixtures of n_clusters_j_list = {list(n_clusters)} cannot be fitted to the encodings ({error}); use "
+            "fewer clusters, or --init_type_p_z_c glorot, which needs no fit"
+        ) from error
+
+
+@torch.no_grad()
+def data_init(model: MFCVAE, x: Tensor, weights: Coefficients, target_std: float = 0.1) -> None:
+    """Data-dependent initialisation on one batch x (B, C, H, W).
+
+    Kaiming-normal weights and zero biases; then, in the order of the forward pass, every linear and convolutional
+    layer is rescaled so that each channel of its output has mean 0 and standard deviation `target_std`. BatchNorm's
+    running statistics become those of the batch: from their usual start, in evaluation mode, every layer would shrink
+    the encodings tenfold, and the mixtures fitted to them would start with all their means in one point.
+    """
+    norms = [m for m in model.modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
+    layers = [m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))]
+
+    def rescale(layer: nn.Module, _: tuple[Tensor, ...], out: Tensor) -> Tensor:
+        channels = out.float().transpose(0, 1).flatten(1)  # (channels, everything else)
+        mean, scale = channels.mean(1), target_std / channels.std(1).clamp_min(1e-6)
+        axis = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
+        shape = [-1 if i == axis else 1 for i in range(layer.weight.dim())]
+        _set_weight(layer, layer.weight * scale.view(shape))
+        layer.bias.copy_((layer.bias - mean) * scale)
+        wide = [1, -1] + [1] * (out.dim() - 2)
+        return (out - mean.view(wide)) * scale.view(wide)
+
+    for layer in layers:
+        _set_weight(layer, nn.init.kaiming_normal_(torch.empty_like(layer.weight)))
+        nn.init.zeros_(layer.bias)
+    hooks = [layer.register_forward_hook(rescale) for layer in layers]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    try:
+        model(x, weights)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
+def _set_weight(layer: nn.Module, weight: Tensor) -> None:
+    """Set a layer's weight, in the memory where it lies; a weight-normalised one splits it into length and direction."""
+    if nn.utils.parametrize.is_parametrized(layer, "weight"):
+        split = layer.parametrizations.weight
+        length, direction = split[0].right_inverse(weight)
+        split.original0.copy_(length)
+        split.original1.copy_(direction)
+    else:
+        layer.weight.copy_(weight)
