@@ -75,7 +75,7 @@ def draw_before(
             evaluation.predictions,
             evaluation.split,
             index[side],
-            evaluation.weights,
+            evaluation.coefficients,
             f"{evaluation.data_name}, cluster {pair[side].cluster} of facet {j}",
         )
         write_figure(figure, path)
@@ -90,7 +90,13 @@ def draw_after(evaluation: Evaluation, j: int, pair: Pair, index: Indices, folde
         for own, of in ((a, b), (b, a))
     ]
     shown = after_swap(
-        evaluation.model, evaluation.predictions, j, evaluation.split, index, evaluation.weights, (titles[0], titles[1])
+        evaluation.model,
+        evaluation.predictions,
+        j,
+        evaluation.split,
+        index,
+        evaluation.coefficients,
+        (titles[0], titles[1]),
     )
     for side, figure in enumerate(shown):
         write_figure(figure, folder / f"x_x_hat_after_{side}")
@@ -114,7 +120,7 @@ def draw(evaluation: Evaluation, j: int, n_1: int, n_2: int) -> None:
                 (other, j),
                 N_OVERVIEW,
                 evaluation.labels,
-                evaluation.weights,
+                evaluation.coefficients,
                 evaluation.data_name,
             )
             write_figure(figure, evaluation.folder / f"composition_overview_facets_{other}_{j}")

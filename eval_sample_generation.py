@@ -36,7 +36,7 @@ def draw(evaluation: Evaluation, temperature: float, seed: int) -> None:
             [cluster.cluster for cluster in ranked],
             N_SAMPLES,
             temperature,
-            evaluation.weights,
+            evaluation.coefficients,
             seed,
             f"{evaluation.data_name}, facet {i}: generated at temperature {temperature:g}",
             [cluster_label(cluster, evaluation.labels) for cluster in ranked],

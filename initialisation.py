@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from mfcvae import MFCVAE
-from progressive import Coefficients
 from utils import UserError
 
 
@@ -40,7 +39,7 @@ def mixture_means(encodings: Sequence[np.ndarray], n_clusters: Sequence[int], se
 
 
 @torch.no_grad()
-def data_init(model: MFCVAE, x: Tensor, weights: Coefficients, target_std: float = 0.1) -> None:
+def data_init(model: MFCVAE, x: Tensor, target_std: float = 0.1) -> None:
     """Data-dependent initialisation on one batch x (B, C, H, W).
 
     Kaiming-normal weights and zero biases; then, in the order of the forward pass, every linear and convolutional
@@ -69,7 +68,7 @@ def data_init(model: MFCVAE, x: Tensor, weights: Coefficients, target_std: float
     for norm in norms:
         norm.momentum = 1.0
     try:
-        model(x, weights)
+        model(x)
     finally:
         for hook in hooks:
             hook.remove()

@@ -49,7 +49,12 @@ def open_model(name: str, arguments: argparse.Namespace) -> Evaluation:
 
 def model_figures(evaluation: Evaluation, temperature: float) -> dict[str, Figure]:
     """By name: of each facet its most confident inputs and generated images; and all combinations of two facets."""
-    model, weights, labels, name = evaluation.model, evaluation.weights, evaluation.labels, evaluation.data_name
+    model, coefficients, labels, name = (
+        evaluation.model,
+        evaluation.coefficients,
+        evaluation.labels,
+        evaluation.data_name,
+    )
     shown = [ranked[:N_CLUSTERS] for ranked in evaluation.ranked]
     figures: dict[str, Figure] = {}
     for j, clusters in enumerate(shown):
@@ -69,12 +74,12 @@ def model_figures(evaluation: Evaluation, temperature: float) -> dict[str, Figur
             [cluster.cluster for cluster in clusters],
             N_IMAGES,
             temperature,
-            weights,
+            coefficients,
             0,
             f"{name}, facet {j}: generated at temperature {temperature:g}, {of_all}",
             [cluster_label(cluster, labels) for cluster in clusters],
         )
-    figures["composition"] = composition(model, evaluation.ranked, (1, 0), N_CLUSTERS, labels, weights, name)
+    figures["composition"] = composition(model, evaluation.ranked, (1, 0), N_CLUSTERS, labels, coefficients, name)
     return figures
 
 

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 
 from conv_vlae import ConvLadderDecoder, ConvLadderEncoder
 from models_fc import FC_MODELS
-from progressive import Coefficients
+from progressive import Coefficients, full_coefficients
 from utils import UserError
 
 if TYPE_CHECKING:
@@ -160,7 +160,10 @@ class MixturePrior(nn.Module):
 
 
 class MFCVAE(nn.Module):
-    """Encoder, decoder, and one mixture prior per facet."""
+    """Encoder, decoder, and one mixture prior per facet.
+
+    Methods that take coefficients (progressive.py) let every facet take part in full where none are given.
+    """
 
     def __init__(self, config: Config, spec: DatasetSpec, compute_dtype: torch.dtype = torch.float32):
         """A new model with random weights.
@@ -174,6 +177,7 @@ class MFCVAE(nn.Module):
         super().__init__()
         self.spec = spec
         self.compute_dtype = compute_dtype
+        self.in_full = full_coefficients(config.J_n_mixtures)
         self.is_conv = config.model_type == "conv_vlae"
         self.sigma_x = config.sigma_multiplier_p_x_z
         channels, height, width = spec.image_shape
@@ -200,10 +204,10 @@ class MFCVAE(nn.Module):
             x.device.type, torch.bfloat16, enabled=self.compute_dtype == torch.bfloat16, cache_enabled=False
         )
 
-    def encode(self, x: Tensor, weights: Coefficients) -> list[Independent]:
+    def encode(self, x: Tensor, coefficients: Coefficients | None = None) -> list[Independent]:
         """q(z_j | x) = Normal(m_j(x), diag s_j(x)^2). x: (B, C, H, W) -> J distributions, batch (B,), event (D_j,)."""
         with self._autocast(x):
-            hidden = self.encoder(x if self.is_conv else x.flatten(1), weights.alpha_enc)
+            hidden = self.encoder(x if self.is_conv else x.flatten(1), (coefficients or self.in_full).alpha_enc)
         hidden = [h.float() for h in hidden]  # the latents do not suffer from bfloat16's eight bits
         means = [head(h) for head, h in zip(self.mean_heads, hidden, strict=True)]  # (B, D_j): m_j(x)
         log_vars = [head(h) for head, h in zip(self.log_var_heads, hidden, strict=True)]  # (B, D_j)
@@ -212,7 +216,7 @@ class MFCVAE(nn.Module):
             for m, log_var in zip(means, log_vars, strict=True)
         ]
 
-    def likelihood(self, z: Sequence[Tensor], weights: Coefficients) -> Independent:
+    def likelihood(self, z: Sequence[Tensor], coefficients: Coefficients | None = None) -> Independent:
         """p(x | z). z: list of J tensors (B, D_j) -> distribution, batch (B,), event (C, H, W).
 
         Bernoulli probabilities are turned into logits bounded where they round to 0 or 1, as Bernoulli(probs) does, but in
@@ -220,7 +224,7 @@ class MFCVAE(nn.Module):
         the probabilities of bright pixels would no longer round to 1, as they do there.)
         """
         with self._autocast(z[0]):
-            pixels = self.decoder(z, weights.alpha_dec)
+            pixels = self.decoder(z, (coefficients or self.in_full).alpha_dec)
         pixels = pixels.float().view(-1, *self.spec.image_shape)  # (B, C, H, W)
         if self.spec.likelihood == "bernoulli":
             # Pixels in [0, 1] are meant, not only 0 and 1; validation would refuse them.
@@ -230,16 +234,21 @@ class MFCVAE(nn.Module):
             p_x_z = Normal(mean, mean.new_full((), self.sigma_x), validate_args=False)
         return Independent(p_x_z, 3, validate_args=False)
 
-    def decode(self, z: Sequence[Tensor], weights: Coefficients) -> Tensor:
+    def decode(self, z: Sequence[Tensor], coefficients: Coefficients | None = None) -> Tensor:
         """x_hat, the mean of p(x | z). z: list of J tensors (B, D_j) -> (B, C, H, W)."""
-        return self.likelihood(z, weights).mean
+        return self.likelihood(z, coefficients).mean
 
     def responsibilities(self, z: Sequence[Tensor]) -> list[Tensor]:
         """q(c_j | x) = p(c_j | z_j), Eq. (7). z: list of J tensors (B, D_j) -> list of J tensors (B, K_j)."""
         return [torch.softmax(p.log_prob(z_j) + p.log_pi, dim=1) for p, z_j in zip(self.prior, z, strict=True)]
 
     def elbo(
-        self, x: Tensor, p_x_z: Independent, q_z_x: Sequence[Independent], z: Sequence[Tensor], weights: Coefficients
+        self,
+        x: Tensor,
+        p_x_z: Independent,
+        q_z_x: Sequence[Independent],
+        z: Sequence[Tensor],
+        coefficients: Coefficients | None = None,
     ) -> ElboTerms:
         """The ELBO at one Monte Carlo sample z, term by term. x: (B, C, H, W), z: list of J tensors (B, D_j)."""
         q_c_x = []
@@ -256,13 +265,14 @@ class MFCVAE(nn.Module):
         term_2, term_3, term_4, term_5 = (torch.stack(term) for term in (E_p_z_c, E_p_c, E_q_z_x, E_q_c_x))  # (J,)
         kl_z = term_4 - term_2  # (J,)
         kl_c = term_5 - term_3  # (J,)
-        loss = -term_1 + sum(w * kl for w, kl in zip(weights.gamma_kl_z, kl_z, strict=True))
-        loss = loss + sum(w * kl for w, kl in zip(weights.gamma_kl_c, kl_c, strict=True))
+        *_, gamma_kl_z, gamma_kl_c = coefficients or self.in_full
+        loss = -term_1 + sum(gamma * kl for gamma, kl in zip(gamma_kl_z, kl_z, strict=True))
+        loss = loss + sum(gamma * kl for gamma, kl in zip(gamma_kl_c, kl_c, strict=True))
         return ElboTerms(loss, term_1, term_2.sum(), term_3.sum(), term_4.sum(), term_5.sum(), kl_z, kl_c, q_c_x)
 
-    def forward(self, x: Tensor, weights: Coefficients, sample: bool = True) -> ModelOutput:
+    def forward(self, x: Tensor, coefficients: Coefficients | None = None, sample: bool = True) -> ModelOutput:
         """One pass: encode, sample (or, for evaluation, take the mean of q(z|x)), decode, ELBO. x: (B, C, H, W)."""
-        q_z_x = self.encode(x, weights)
+        q_z_x = self.encode(x, coefficients)
         z = [q.rsample() if sample else q.mean for q in q_z_x]  # J tensors (B, D_j)
-        p_x_z = self.likelihood(z, weights)
-        return ModelOutput(q_z_x, z, p_x_z, self.elbo(x, p_x_z, q_z_x, z, weights))
+        p_x_z = self.likelihood(z, coefficients)
+        return ModelOutput(q_z_x, z, p_x_z, self.elbo(x, p_x_z, q_z_x, z, coefficients))

@@ -25,10 +25,10 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from config import Config
 from evaluation.opening import model_parser
-from evaluation.predictions import Predictions, full_weights, predict
+from evaluation.predictions import Predictions, predict
 from load_model import load_model_from_save_dict
 from mfcvae import MFCVAE
-from progressive import Coefficients
+from progressive import Coefficients, full_coefficients
 from readers.image_files import ImageBatch, ImageSource, open_images
 from utils import UserError, make_folder, one_line, resolve_device, run, write_atomically
 
@@ -86,7 +86,7 @@ def write_table(
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(header(config, columns))
     n_written = n_unreadable = 0
-    weights = full_weights(config.J_n_mixtures)
+    weights = full_coefficients(config.J_n_mixtures)
     for batch in batches:
         n_unreadable += len(batch.unreadable)
         if batch.names:

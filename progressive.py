@@ -30,6 +30,11 @@ class Coefficients(NamedTuple):
         return Coefficients(*torch.tensor(self, device=device).unbind())
 
 
+def full_coefficients(J: int) -> Coefficients:
+    """Every one of J facets takes part in full, as in a trained model."""
+    return Coefficients(*[(1.0,) * J] * 4)
+
+
 def progressive_coefficients(config: Config, epoch: int, batch: int, n_batches: int) -> Coefficients:
     """Coefficients of every facet at one batch of training.
 
@@ -44,7 +49,7 @@ def progressive_coefficients(config: Config, epoch: int, batch: int, n_batches: 
     """
     J = config.J_n_mixtures
     if not config.do_progressive_training:
-        return Coefficients(*[(1.0,) * J] * 4)
+        return full_coefficients(J)
     step, first_epoch = progressive_step(config, epoch)
     n_since = batch + n_batches * (epoch - first_epoch)
     ramp = min(n_since / config.n_batches_fade_in, 1.0) if step > 0 and config.n_batches_fade_in > 0 else 1.0

@@ -20,17 +20,17 @@ import torch
 import yaml
 from matplotlib.figure import Figure
 
-import speed
 from config import Config, different_settings, load_config, portable_settings, warn_of_flags_without_effect
 from datasets import Dataset, DatasetSpec, Split, dataset_spec, load_dataset, split_labels, to_float, training_batches
 from evaluation.figures import generation_figures, split_figures
-from evaluation.predictions import SCALAR_TERMS, Forward, at_means, full_weights, predict
+from evaluation.predictions import SCALAR_TERMS, Forward, at_means, predict
 from evaluation.scores import ClusterScores, summarise
 from initialisation import data_init, mixture_means
 from load_model import save_model
 from mfcvae import MFCVAE
 from progressive import Coefficients, epoch_coefficients, progressive_coefficients, warn_of_unfinished_fade_in
-from speed import Loss, Step, StepResult
+from speed import machine
+from speed.steps import CompiledForward, Loss, RecordedStep, Step, StepResult
 from tracking import EpochProgress, RunFolder, Tracker
 from utils import (
     UserError,
@@ -57,10 +57,10 @@ class Training:
         seed_everything(config.seed)
         self.config = config
         self.device = device
-        self.precision = speed.resolve_precision(config, device)
-        speed.use_onednn(device)
-        speed.keep_freed_memory(device)
-        self.model = MFCVAE(config, spec, speed.DTYPES[self.precision]).to(device)
+        self.precision = machine.resolve_precision(config, device)
+        machine.use_onednn(device)
+        machine.keep_freed_memory(device)
+        self.model = MFCVAE(config, spec, machine.DTYPES[self.precision]).to(device)
         if config.model_type == "conv_vlae":
             self.model.to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.Adam(
@@ -68,21 +68,21 @@ class Training:
         )
         self.order = torch.Generator().manual_seed(config.seed)
         n_steps = config.n_epochs * n_batches_per_epoch(config, spec.n_train)
-        self.is_compiled = speed.should_compile(config, device, n_steps)
+        self.is_compiled = machine.should_compile(config, device, n_steps)
         if self.is_compiled:
             torch.compiler.reset()  # a process compiles a function only so often: earlier runs of a sweep count
-        self.is_recorded = speed.should_record(config, device)
+        self.is_recorded = machine.should_record(config, device)
         self.step = self._step()
         self.forward_at_means = self._compiled(partial(at_means, self.model), config.eval_batch_size)
 
     def _compiled(self, forward: Loss | Forward, batch_size: int) -> Loss | Forward:
-        return speed.CompiledForward(self.model, forward, batch_size) if self.is_compiled else forward
+        return CompiledForward(self.model, forward, batch_size) if self.is_compiled else forward
 
     def _step(self) -> Step:
         """The training step on uint8 images (B, C, H, W) and coefficients (4, J), as fast as this machine does it."""
         batch_size = self.config.batch_size
         step = partial(training_step, self._compiled(partial(training_loss, self.model), batch_size), self.optimizer)
-        return speed.RecordedStep(step, batch_size, self.device) if self.is_recorded else step
+        return RecordedStep(step, batch_size, self.device) if self.is_recorded else step
 
     @property
     def data_facts(self) -> dict[str, Any]:
@@ -98,12 +98,12 @@ class Training:
 
     def initialise(self, train: Split) -> None:
         """Data-dependent weights and the mixture's means, before the first epoch."""
-        config, weights = self.config, full_weights(self.config.J_n_mixtures)
+        config = self.config
         if config.data_init:
             batch = next(training_batches(train, config.batch_size, self.order, self.device))
-            data_init(self.model, to_float(batch.images), weights)
+            data_init(self.model, to_float(batch.images))
         if config.init_type_p_z_c == "gmm":
-            encodings = predict(self.model, train.images, weights, config.eval_batch_size, with_terms=False).means
+            encodings = predict(self.model, train.images, None, config.eval_batch_size, with_terms=False).means
             means = mixture_means(encodings, config.n_clusters_j_list, config.seed)
             for prior, start in zip(self.model.prior, means, strict=True):
                 prior.start_at(start)
@@ -169,9 +169,9 @@ def n_batches_per_epoch(config: Config, n_images: int) -> int:
     return -(-n_images // config.batch_size)
 
 
-def training_loss(model: MFCVAE, images: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, StepResult]:
+def training_loss(model: MFCVAE, images: torch.Tensor, coefficients: torch.Tensor) -> tuple[torch.Tensor, StepResult]:
     """The loss () at z_j ~ q(z_j | x), and what the epoch remembers. images: (B, C, H, W) uint8, coefficients (4, J)."""
-    terms = model(to_float(images), Coefficients(*weights.unbind())).terms
+    terms = model(to_float(images), Coefficients(*coefficients.unbind())).terms
     with torch.no_grad():
         scalars = torch.stack([getattr(terms, name).sum() for name in SCALAR_TERMS])
         clusters = torch.stack([q.argmax(dim=1) for q in terms.q_c_x], dim=1)  # (B, J)
@@ -179,11 +179,11 @@ def training_loss(model: MFCVAE, images: torch.Tensor, weights: torch.Tensor) ->
 
 
 def training_step(
-    loss_of: Loss, optimizer: torch.optim.Optimizer, images: torch.Tensor, weights: torch.Tensor
+    loss_of: Loss, optimizer: torch.optim.Optimizer, images: torch.Tensor, coefficients: torch.Tensor
 ) -> StepResult:
     """One step of the optimiser on images (B, C, H, W) uint8 with coefficients (4, J)."""
     optimizer.zero_grad(set_to_none=True)  # before the forward pass, which needs the memory
-    loss, result = loss_of(images, weights)
+    loss, result = loss_of(images, coefficients)
     loss.backward()
     optimizer.step()
     return result
@@ -195,14 +195,14 @@ def train_epoch(training: Training, dataset: Dataset, epoch: int) -> dict[str, f
     Everything stays on the device until the epoch is over: the host only asks for the next step.
     """
     config, train, device = training.config, dataset.train, training.device
-    coefficients = epoch_coefficients(config, epoch, n_batches_per_epoch(config, len(train))).to(device)
+    schedule = epoch_coefficients(config, epoch, n_batches_per_epoch(config, len(train))).to(device)
     sums, first = torch.zeros(len(SCALAR_TERMS), device=device), 0
     clusters = torch.empty(len(train), config.J_n_mixtures, dtype=torch.long, device=device)
     labels = torch.empty_like(train.labels, device=device)
     training.model.train()
     batches = training_batches(train, config.batch_size, training.order, device)
-    for batch, weights in zip(batches, coefficients, strict=True):
-        result, rows = training.step(batch.images, weights), slice(first, first + len(batch))
+    for batch, coefficients in zip(batches, schedule, strict=True):
+        result, rows = training.step(batch.images, coefficients), slice(first, first + len(batch))
         sums += result.terms * len(batch)
         clusters[rows], labels[rows] = result.clusters, batch.labels
         first += len(batch)
@@ -216,14 +216,14 @@ def train_epoch(training: Training, dataset: Dataset, epoch: int) -> dict[str, f
     return {"train_metric/loss": means["loss"]} | {f"train_loss/{name}": v for name, v in means.items()} | numbers
 
 
-def evaluate(training: Training, dataset: Dataset, weights: Coefficients) -> dict[str, float]:
+def evaluate(training: Training, dataset: Dataset, coefficients: Coefficients) -> dict[str, float]:
     """Loss and scores on the test split, z taken at the mean of q(z|x)."""
     config, test = training.config, dataset.test
     if config.n_test_batches >= 0:
         n = config.n_test_batches * config.eval_batch_size
         test = Split(test.images[:n], test.labels[:n])
     predictions = predict(
-        training.model, test.images, weights, config.eval_batch_size, forward=training.forward_at_means
+        training.model, test.images, coefficients, config.eval_batch_size, forward=training.forward_at_means
     )
     numbers = scores("test_metric", config, predictions.clusters, test, dataset.spec)
     confidences = enumerate(predictions.confidences.mean(axis=0).tolist())
@@ -238,7 +238,7 @@ def scores(prefix: str, config: Config, clusters: Any, split: Split, spec: Datas
     return {f"{prefix}/{name}": value for name, value in numbers.items()}
 
 
-def draw(training: Training, dataset: Dataset, weights: Coefficients) -> Iterator[tuple[str, Figure]]:
+def draw(training: Training, dataset: Dataset, coefficients: Coefficients) -> Iterator[tuple[str, Figure]]:
     """The figures of one epoch under their logged names, one after another: only one is held at a time.
 
     They observe: nothing of the training changes.
@@ -250,10 +250,10 @@ def draw(training: Training, dataset: Dataset, weights: Coefficients) -> Iterato
             ("test", dataset.test, config.do_vis_test),
         ):
             if wanted:
-                predictions = predict(model, split.images, weights, config.eval_batch_size, with_terms=False)
-                yield from split_figures(config, model, predictions, split, dataset.spec, weights, name)
+                predictions = predict(model, split.images, coefficients, config.eval_batch_size, with_terms=False)
+                yield from split_figures(config, model, predictions, split, dataset.spec, coefficients, name)
         if config.do_vis_sample_generations_per_cluster:
-            yield from generation_figures(config, model, dataset.spec, weights)
+            yield from generation_figures(config, model, dataset.spec, coefficients)
 
 
 # --- the run
@@ -275,12 +275,12 @@ def train_loop(training: Training, dataset: Dataset, folder: RunFolder, tracker:
             numbers: dict[str, float] = {"epoch": epoch, "epoch_lr": config.init_lr}
             if epoch > 0:
                 numbers |= train_epoch(training, dataset, epoch)
-            weights = progressive_coefficients(config, epoch, 0, n_batches).on(training.device)
+            coefficients = progressive_coefficients(config, epoch, 0, n_batches).on(training.device)
             if config.do_test_during_training or epoch in (0, last):
-                numbers |= evaluate(training, dataset, weights)
+                numbers |= evaluate(training, dataset, coefficients)
             numbers["epoch_seconds"] = time.monotonic() - started
             is_shown = epoch % config.vis_every_n_epochs == 0 or epoch == last
-            tracker.log(epoch, numbers, draw(training, dataset, weights) if is_shown else ())
+            tracker.log(epoch, numbers, draw(training, dataset, coefficients) if is_shown else ())
             state = None  # one copy at a time
             state = training.state(epoch)
             if epoch % config.checkpoint_every_n_epochs == 0 or epoch == last:
@@ -393,22 +393,35 @@ def train_run(training: Training, dataset: Dataset, folder: RunFolder) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None, sweep: Mapping[str, Any] | None = None) -> int:
-    """Train, or go on training, one model. `sweep` holds the values that a sweep chose; they win over flags."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = load_config(argv, sweep)
-    warn_of_flags_without_effect(argv, config)
+def train(config: Config) -> int:
+    """Train the model of a configuration, or go on with it; the exit status.
+
+    Raises:
+        UserError: a device, images or a folder that will not do; a loss that is not finite.
+    """
     device = resolve_device(config.device)
-    if config.dry_run:
-        spec = dataset_spec(config)
-        print(describe_plan(config, spec, MFCVAE(config, spec)))
-        warn_of_unfinished_fade_in(config, n_batches_per_epoch(config, spec.n_train))
-        return 0
-    speed.leave_out_triton()
     dataset = load_dataset(config, device)
     training = Training(config, dataset.spec, device)
     with closing(RunFolder.open(config)) as folder, sigterm_as_interrupt():
         return train_run(training, dataset, folder)
+
+
+def show_plan(config: Config) -> None:
+    """Print what a run of this configuration is going to do (--dry_run)."""
+    spec = dataset_spec(config)
+    print(describe_plan(config, spec, MFCVAE(config, spec)))
+    warn_of_unfinished_fade_in(config, n_batches_per_epoch(config, spec.n_train))
+
+
+def main(argv: Sequence[str] | None = None, sweep: Mapping[str, Any] | None = None) -> int:
+    """Read words: settings, and whether to train or only to show the plan. sweep: values that win over flags."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    config = load_config(argv, sweep)
+    warn_of_flags_without_effect(argv, config)
+    if config.dry_run:
+        show_plan(config)
+        return 0
+    return train(config)
 
 
 if __name__ == "__main__":

@@ -27,12 +27,12 @@ import torch
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # the scripts lie flat at the top, not in a package
 
-import speed  # noqa: E402
 import train  # noqa: E402
 from config import Config, load_config  # noqa: E402
 from datasets import Dataset, DatasetSpec, Split, dataset_spec  # noqa: E402
-from evaluation.predictions import full_weights, predict  # noqa: E402
+from evaluation.predictions import predict  # noqa: E402
 from flags import FlagParser, positive_int  # noqa: E402
+from progressive import full_coefficients  # noqa: E402
 from utils import resolve_device, run  # noqa: E402
 
 N_FIRST_STEPS = 5  # in which a step is compiled, or warmed up and recorded
@@ -51,7 +51,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, flags = parser.parse_known_args(argv)
     config = load_config(flags)
     device = resolve_device(config.device)
-    speed.leave_out_triton()
     dataset = random_dataset(config, device, arguments)
     numbers = measure(config, device, dataset, arguments.n_repeats, arguments.n_steps)
     width = max(len(name) for name in numbers)
@@ -155,7 +154,7 @@ def steps_seconds(training: train.Training, split: Split, n: int) -> float:
 def epoch_seconds(training: train.Training, dataset: Dataset) -> dict[str, float]:
     """Of the three parts of an epoch: training, evaluation, and the metrics of both."""
     config, last = training.config, training.config.n_epochs - 1
-    weights = full_weights(config.J_n_mixtures).on(training.device)
+    weights = full_coefficients(config.J_n_mixtures).on(training.device)
     trained = seconds(lambda: train.train_epoch(training, dataset, last), training.device)
     evaluated = seconds(lambda: train.evaluate(training, dataset, weights), training.device)
     scored = [
@@ -217,7 +216,7 @@ def model_flops(config: Config, dataset: Dataset, device: torch.device) -> dict[
     with FlopCounterMode(display=False) as trained:
         training.step(images, weights)
     with FlopCounterMode(display=False) as tested:
-        predict(training.model, tests, full_weights(config.J_n_mixtures).on(device), config.eval_batch_size)
+        predict(training.model, tests, full_coefficients(config.J_n_mixtures).on(device), config.eval_batch_size)
     return {
         "train": (trained.get_total_flops(), len(images)),
         "test": (tested.get_total_flops(), len(tests)),

@@ -66,13 +66,13 @@ def reconstructions(
     split: Split,
     labels: Mapping[str, np.ndarray],
     n: int,
-    weights: Coefficients,
+    coefficients: Coefficients,
     title: str,
 ) -> Figure:
     """A row per cluster of facet j, by size: its n most confident inputs, each beside its reconstruction."""
     ranked = sorted(rank_clusters(predictions, j), key=lambda cluster: -len(cluster.members))
     members = [cluster.members[:n] for cluster in ranked]
-    x_hat = reconstruct(model, [m[np.concatenate(members)] for m in predictions.means], weights)
+    x_hat = reconstruct(model, [m[np.concatenate(members)] for m in predictions.means], coefficients)
     ends = np.cumsum([len(index) for index in members])[:-1]
     inputs = [pixels(split, index) for index in members]
     row_labels = [cluster_label(cluster, labels) for cluster in ranked]
@@ -85,23 +85,23 @@ def generations(
     clusters: Sequence[int],
     n: int,
     temperature: float,
-    weights: Coefficients,
+    coefficients: Coefficients,
     seed: int,
     title: str,
     row_labels: Sequence[str] | None = None,
 ) -> Figure:
     """A row per given cluster of facet j: n images generated from it. Rows are labelled with pi if not otherwise."""
-    images = sample_cluster_images(model, j, n, temperature, weights, seed)
+    images = sample_cluster_images(model, j, n, temperature, coefficients, seed)
     pi = model.prior[j].pi.detach().cpu().numpy()
     rows = [images[k] for k in clusters]
     return plotting.example_grid(rows, list(row_labels or [f"cluster {k} · pi {pi[k]:.3f}" for k in clusters]), title)
 
 
 def before_swap(
-    model: MFCVAE, predictions: Predictions, split: Split, index: np.ndarray, weights: Coefficients, title: str
+    model: MFCVAE, predictions: Predictions, split: Split, index: np.ndarray, coefficients: Coefficients, title: str
 ) -> Figure:
     """Inputs index (n,) of a split over their reconstructions."""
-    x_hat = reconstruct(model, [m[index] for m in predictions.means], weights)
+    x_hat = reconstruct(model, [m[index] for m in predictions.means], coefficients)
     return plotting.swap_figure(pixels(split, index), x_hat, title)
 
 
@@ -111,13 +111,13 @@ def after_swap(
     j: int,
     split: Split,
     index: tuple[np.ndarray, np.ndarray],
-    weights: Coefficients,
+    coefficients: Coefficients,
     titles: tuple[str, str],
 ) -> list[Figure]:
     """Inputs of both sides over what is decoded after the pairs exchange their z_j. index: two of (n,)."""
     swapped = swap_facet(*[[m[i] for m in predictions.means] for i in index], j)  # two lists of J arrays (n, D_i)
     z = [np.concatenate(parts) for parts in zip(*swapped, strict=True)]  # J arrays (2 n, D_i)
-    x_hat = np.split(reconstruct(model, z, weights), 2)
+    x_hat = np.split(reconstruct(model, z, coefficients), 2)
     row_labels = "input", f"facet {j} swapped"
     return [
         plotting.swap_figure(pixels(split, index[side]), x_hat[side], titles[side], row_labels) for side in range(2)
@@ -130,7 +130,7 @@ def composition(
     facets: tuple[int, int],
     n_clusters: int,
     labels: Mapping[str, np.ndarray],
-    weights: Coefficients,
+    coefficients: Coefficients,
     title: str,
 ) -> Figure:
     """The means of the first n_clusters of two facets, of rows and of columns, in all combinations, decoded.
@@ -142,7 +142,7 @@ def composition(
     others = [f"facet {i} at its cluster {k}" for i, k in enumerate(held) if i not in facets]
     rows, columns = [(j, [cluster.cluster for cluster in clusters]) for j, clusters in zip(facets, shown, strict=True)]
     return plotting.composition_overview(
-        compose(model, rows, columns, held, weights),
+        compose(model, rows, columns, held, coefficients),
         [cluster_label(cluster, labels) for cluster in shown[0]],
         [str(k) for k in columns[1]],
         ", ".join(
@@ -165,7 +165,7 @@ def split_figures(
     predictions: Predictions,
     split: Split,
     spec: DatasetSpec,
-    weights: Coefficients,
+    coefficients: Coefficients,
     name: str,
 ) -> Iterator[tuple[str, Figure]]:
     """The figures of one split ('train' or 'test') that the settings ask for, under their logged names."""
@@ -178,7 +178,7 @@ def split_figures(
             yield f"{prefix}_examples", figure
         if config.do_vis_recon:
             n = config.n_recons_per_cluster
-            figure = reconstructions(model, predictions, j, split, shown_labels, n, weights, title)
+            figure = reconstructions(model, predictions, j, split, shown_labels, n, coefficients, title)
             yield f"{prefix}_reconstructions", figure
         if config.do_vis_pi:
             pi = model.prior[j].pi.detach().cpu().numpy()
@@ -199,11 +199,11 @@ def split_figures(
 
 
 def generation_figures(
-    config: Config, model: MFCVAE, spec: DatasetSpec, weights: Coefficients
+    config: Config, model: MFCVAE, spec: DatasetSpec, coefficients: Coefficients
 ) -> Iterator[tuple[str, Figure]]:
     """One figure of generated images per facet, under its logged name."""
     n, temperature = config.n_sample_generations_per_cluster, config.temp_sample_generation
     for j, n_clusters in enumerate(config.n_clusters_j_list):
         title = f"{spec.name}, facet {j}: generated at temperature {temperature:g}"
-        figure = generations(model, j, range(n_clusters), n, temperature, weights, config.seed, title)
+        figure = generations(model, j, range(n_clusters), n, temperature, coefficients, config.seed, title)
         yield f"sample_generation/facet_{j}", figure

@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 
 from config import OWN_IMAGES, Config
 from datasets import DatasetSpec, Split, load_dataset, split_class_names
-from evaluation.predictions import Predictions, RankedCluster, full_weights, predict, rank_clusters
+from evaluation.predictions import Predictions, RankedCluster, predict, rank_clusters
 from flags import FlagParser, non_negative_int, positive_int
 from load_model import load_model_from_save_dict
 from mfcvae import MFCVAE
 from plotting import save_figure
-from progressive import Coefficients
+from progressive import Coefficients, full_coefficients
 from utils import UserError, make_folder, resolve_device, write_atomically
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Evaluation(NamedTuple):
     predictions: Predictions
     ranked: list[list[RankedCluster]]
     """Of each facet: its clusters that have members, by mean confidence."""
-    weights: Coefficients
+    coefficients: Coefficients
     folder: Path
     """Where the figures go."""
     data_name: str
@@ -88,13 +88,13 @@ def open_evaluation(arguments: argparse.Namespace) -> Evaluation:
         )
     warn_of_other_images(model.spec, dataset.spec, arguments.model_path)
     split = getattr(dataset, arguments.split)
-    weights = full_weights(config.J_n_mixtures)
+    coefficients = full_coefficients(config.J_n_mixtures)
     batch_size = arguments.batch_size or config.eval_batch_size
-    predictions = predict(model, split.images, weights, batch_size, with_terms=False)
+    predictions = predict(model, split.images, coefficients, batch_size, with_terms=False)
     ranked = [rank_clusters(predictions, j) for j in range(config.J_n_mixtures)]
     labels, name = split_class_names(split, dataset.spec), dataset.spec.name
     title = f"{name}, {arguments.split} split"
-    return Evaluation(model, config, split, labels, predictions, ranked, weights, folder, name, title)
+    return Evaluation(model, config, split, labels, predictions, ranked, coefficients, folder, name, title)
 
 
 def default_folder(model_path: Path) -> Path:

@@ -36,18 +36,13 @@ class Predictions(NamedTuple):
 
 SCALAR_TERMS = ElboTerms._fields[:-1]  # all but q_c_x
 
-Forward = Callable[[Tensor, Coefficients], tuple[list[Tensor], ElboTerms]]
+Forward = Callable[[Tensor, Coefficients | None], tuple[list[Tensor], ElboTerms]]
 """Images x (B, C, H, W) in [0, 1] and coefficients -> z, J tensors (B, D_j), and the ELBO's terms there."""
 
 
-def full_weights(J: int) -> Coefficients:
-    """Coefficients of a trained model: every facet takes part fully."""
-    return Coefficients(*[(1.0,) * J] * 4)
-
-
-def at_means(model: MFCVAE, x: Tensor, weights: Coefficients) -> tuple[list[Tensor], ElboTerms]:
+def at_means(model: MFCVAE, x: Tensor, coefficients: Coefficients | None = None) -> tuple[list[Tensor], ElboTerms]:
     """z_j = m_j(x) and the ELBO's terms there, as in evaluation."""
-    output = model(x, weights, sample=False)
+    output = model(x, coefficients, sample=False)
     return output.z, output.terms
 
 
@@ -66,8 +61,8 @@ def evaluating(model: MFCVAE) -> Iterator[None]:
 def predict(
     model: MFCVAE,
     images: Tensor,
-    weights: Coefficients,
-    batch_size: int,
+    coefficients: Coefficients | None = None,
+    batch_size: int = 1000,
     with_terms: bool = True,
     with_responsibilities: bool = False,
     forward: Forward | None = None,
@@ -91,10 +86,10 @@ def predict(
             rows = slice(first, first + batch_size)
             x = to_float(to_device(images[rows], device))
             if with_terms:
-                z, terms = forward(x, weights)
+                z, terms = forward(x, coefficients)
                 responsibilities = terms.q_c_x
             else:
-                z = [q.mean for q in model.encode(x, weights)]
+                z = [q.mean for q in model.encode(x, coefficients)]
                 responsibilities = model.responsibilities(z)
             for j, (z_j, q) in enumerate(zip(z, responsibilities, strict=True)):  # (B, D_j), (B, K_j)
                 means[j][rows] = z_j
@@ -131,16 +126,16 @@ def rank_clusters(predictions: Predictions, j: int) -> list[RankedCluster]:
     return sorted(ranked, key=lambda cluster: -cluster.confidence)
 
 
-def decode(model: MFCVAE, z: Sequence[Tensor], weights: Coefficients) -> np.ndarray:
+def decode(model: MFCVAE, z: Sequence[Tensor], coefficients: Coefficients | None = None) -> np.ndarray:
     """Mean images of latents. z: J tensors (B, D_j) -> (B, C, H, W) float."""
     with evaluating(model):
-        return model.decode(z, weights).cpu().numpy()
+        return model.decode(z, coefficients).cpu().numpy()
 
 
-def reconstruct(model: MFCVAE, means: Sequence[np.ndarray], weights: Coefficients) -> np.ndarray:
+def reconstruct(model: MFCVAE, means: Sequence[np.ndarray], coefficients: Coefficients | None = None) -> np.ndarray:
     """Mean images of latents on the host. means: J arrays (B, D_j) -> (B, C, H, W) float."""
     device = model.prior[0].mean.device
-    return decode(model, [torch.from_numpy(m).to(device) for m in means], weights)
+    return decode(model, [torch.from_numpy(m).to(device) for m in means], coefficients)
 
 
 def swap_facet(
@@ -169,7 +164,7 @@ def compose(
     rows: tuple[int, Sequence[int]],
     columns: tuple[int, Sequence[int]],
     held: Sequence[int],
-    weights: Coefficients,
+    coefficients: Coefficients,
 ) -> np.ndarray:
     """Decode every combination of cluster means of two facets: (R, Q, C, H, W).
 
@@ -185,12 +180,12 @@ def compose(
             elif i == columns[0]:
                 c = torch.tensor(list(columns[1])).repeat(R)
             z.append(prior.mean[c.to(prior.mean.device)])  # (R Q, D_i)
-    images = decode(model, z, weights)
+    images = decode(model, z, coefficients)
     return images.reshape(R, Q, *images.shape[1:])
 
 
 def sample_cluster_images(
-    model: MFCVAE, j: int, n: int, temperature: float, weights: Coefficients, seed: int
+    model: MFCVAE, j: int, n: int, temperature: float, coefficients: Coefficients, seed: int
 ) -> np.ndarray:
     """n images from each cluster of facet j: (K_j, n, C, H, W).
 
@@ -208,5 +203,5 @@ def sample_cluster_images(
                 c = torch.multinomial(prior.pi.cpu(), n_clusters * n, replacement=True, generator=generator)
             eps = torch.randn(len(c), prior.mean.shape[1], generator=generator)  # (K_j * n, D_i)
             z.append(prior.sample(c.to(prior.mean.device), eps.to(prior.mean.device), temperature))
-    images = decode(model, z, weights)
+    images = decode(model, z, coefficients)
     return images.reshape(n_clusters, n, *images.shape[1:])  # (K_j * n, C, H, W) -> (K_j, n, C, H, W)

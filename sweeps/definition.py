@@ -22,7 +22,6 @@ import numpy as np
 import torch
 import yaml
 
-import speed
 import train
 from config import Config, load_config, parse_flags, read_settings
 from datasets import load_dataset
@@ -116,7 +115,6 @@ class Sweep:
         """Whether this machine has the device and the data, by the first run's settings: before it takes any run."""
         config = load_config(self.argv, self.runs[0] if self.runs else None)
         resolve_device(config.device)
-        speed.leave_out_triton()
         load_dataset(config, torch.device("cpu"))
 
     @cached_property

@@ -21,10 +21,11 @@ from config import build_config
 from datasets import dataset_spec, load_dataset
 from evaluation import opening as evaluation
 from evaluation.figures import cluster_label, composition, confusion
-from evaluation.predictions import RankedCluster, full_weights, predict
+from evaluation.predictions import RankedCluster, predict
 from initialisation import mixture_means
 from load_model import export_published, save_model
 from mfcvae import MFCVAE
+from progressive import full_coefficients
 from utils import UserError, preserved_random_state
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,7 +47,7 @@ def tiny_model(folder: Path, J: int) -> Path:
         torch.manual_seed(0)
         model = MFCVAE(config, dataset_spec(config))
         images = load_dataset(config, torch.device("cpu")).train.images
-        encodings = predict(model, images, full_weights(J), 500).means
+        encodings = predict(model, images, full_coefficients(J), 500).means
         for prior, start in zip(model.prior, mixture_means(encodings, [4] * J, seed=0), strict=True):
             prior.start_at(start)
     save_model(model, config, folder / "save_dict.pt")
@@ -130,7 +131,7 @@ def test_an_overview_holds_further_facets_at_their_largest_cluster(models, tmp_p
     """And says so, and how many clusters it shows."""
     opened = evaluation.open_evaluation(evaluation.evaluation_parser(None).parse_args(arguments(models[3], tmp_path)))
     sizes = np.bincount(opened.predictions.clusters[:, 1])
-    figure = composition(opened.model, opened.ranked, (2, 0), 2, opened.labels, opened.weights, "digits")
+    figure = composition(opened.model, opened.ranked, (2, 0), 2, opened.labels, opened.coefficients, "digits")
     title = " ".join(figure.get_suptitle().split())
     assert title.endswith(f"of facets 2 and 0, facet 1 at its cluster {sizes.argmax()}")
     assert figure.axes[0].get_ylabel() == f"clusters of facet 2, 2 of {len(opened.ranked[2])}"

@@ -11,7 +11,7 @@ from torch._functorch.partitioners import min_cut_rematerialization_partition
 from torch._inductor.decomposition import select_decomp_table
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from inductor import KeepActivations, PlainFunctions, compile_options
+from speed.inductor import KeepActivations, PlainFunctions, compile_options
 
 
 def scaled_relu(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:

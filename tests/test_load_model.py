@@ -18,9 +18,10 @@ from conftest import ReferenceCase
 import load_model
 from config import Config, portable_settings
 from datasets import DATASETS
-from evaluation.predictions import full_weights, predict
+from evaluation.predictions import predict
 from load_model import export_published, load_model_from_save_dict, save_model, to_published
 from mfcvae import MFCVAE
+from progressive import full_coefficients
 from utils import UserError
 
 
@@ -36,7 +37,7 @@ def images(case: ReferenceCase) -> torch.Tensor:
 
 
 def assert_same_predictions(a: MFCVAE, b: MFCVAE, x: torch.Tensor, J: int) -> None:
-    first, second = (predict(model, x, full_weights(J), 16, with_responsibilities=True) for model in (a, b))
+    first, second = (predict(model, x, full_coefficients(J), 16, with_responsibilities=True) for model in (a, b))
     for one, other in zip(first.means + first.responsibilities, second.means + second.responsibilities, strict=True):
         np.testing.assert_array_equal(one, other)
     assert first.terms == second.terms

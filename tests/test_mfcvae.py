@@ -11,11 +11,10 @@ from torch import nn
 
 from config import build_config
 from datasets import DatasetSpec
-from evaluation.predictions import full_weights
 from initialisation import data_init
 from load_model import published_name
 from mfcvae import MFCVAE
-from progressive import Coefficients, progressive_coefficients
+from progressive import Coefficients, full_coefficients, progressive_coefficients
 
 RTOL = 1e-4
 # A probability exactly on the bounds of torch's clamp has no gradient in the pinned version, as in the published numbers, but
@@ -66,7 +65,7 @@ def small_model(**settings) -> tuple[MFCVAE, Coefficients]:
     """A small ladder on 4x4 images, and the weights of a trained model."""
     widths = {f"{part}_dims": [16, 16] for part in ("enc_backbone", "dec_backbone", "dec_rung")}
     config = build_config(widths | {"z_j_dim_list": [3, 2], "n_clusters_j_list": [4, 5]} | settings)
-    return MFCVAE(config, DatasetSpec("any", (1, 4, 4), "bernoulli", "sigmoid", 0)), full_weights(2)
+    return MFCVAE(config, DatasetSpec("any", (1, 4, 4), "bernoulli", "sigmoid", 0)), full_coefficients(2)
 
 
 def test_saturated_bernoulli_pixels_stay_finite():
@@ -186,13 +185,13 @@ def data_initialised() -> tuple[MFCVAE, torch.Tensor]:
     settings = {"model_type": "conv_vlae", "z_j_dim_list": [4, 3], "activation": "elu", "do_fc_batch_norm": True}
     model = MFCVAE(build_config(settings), DatasetSpec("any", (3, 16, 16), "normal", None, 0))
     x = torch.rand(32, 3, 16, 16)
-    data_init(model, x, full_weights(2))
+    data_init(model, x)
     return model, x
 
 
 def test_data_init_gives_every_layer_the_target_mean_and_standard_deviation(data_initialised):
     model, x = data_initialised
-    weights = full_weights(2)
+    weights = full_coefficients(2)
     layers = {n: m for n, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))}
     outputs: dict[str, torch.Tensor] = {}
     for name, layer in layers.items():
@@ -214,12 +213,12 @@ def test_data_init_leaves_weights_where_they_lie_in_memory():
     model = MFCVAE(build_config(settings), DatasetSpec("any", (3, 16, 16), "normal", None, 0))
     model.to(memory_format=torch.channels_last)
     strides = [p.stride() for p in model.parameters()]
-    data_init(model, torch.rand(32, 3, 16, 16), full_weights(2))
+    data_init(model, torch.rand(32, 3, 16, 16))
     assert [p.stride() for p in model.parameters()] == strides
 
 
 def test_after_data_init_encodings_are_as_spread_in_evaluation_as_in_training(data_initialised):
     model, x = data_initialised
-    for q_z_x in model.eval().encode(x, full_weights(2)):
+    for q_z_x in model.eval().encode(x, full_coefficients(2)):
         torch.testing.assert_close(q_z_x.mean.std(0), torch.full(q_z_x.mean.shape[1:], 0.1), rtol=0.05, atol=0)
     assert all(m.momentum == 0.1 for m in model.modules() if isinstance(m, nn.BatchNorm2d))

@@ -10,10 +10,9 @@ from torch import nn
 from config import build_config
 from conv_vlae import ConvLadderEncoder
 from datasets import DatasetSpec
-from evaluation.predictions import full_weights
 from load_model import published_name
 from mfcvae import MFCVAE
-from progressive import progressive_coefficients
+from progressive import full_coefficients, progressive_coefficients
 
 
 def settings_for(model_type: str, J: int) -> dict:
@@ -104,5 +103,5 @@ def test_a_facet_that_is_not_yet_added_does_not_reach_the_image(model_type):
     z = [torch.randn(2, D) for D in config.z_j_dim_list]
     other = [torch.randn(2, config.z_j_dim_list[0]), z[1]]
     torch.testing.assert_close(model.decode(z, weights), model.decode(other, weights))
-    full = full_weights(2)
+    full = full_coefficients(2)
     assert not torch.allclose(model.decode(z, full), model.decode(other, full))

@@ -14,9 +14,9 @@ from test_eval_scripts import tiny_model
 
 import predict
 from datasets import load_dataset
-from evaluation.predictions import full_weights
 from evaluation.predictions import predict as predict_split
 from load_model import load_model_from_save_dict
+from progressive import full_coefficients
 from readers import image_files
 from readers.image_files import fit_image, open_images
 from utils import UserError
@@ -51,7 +51,7 @@ def clusters(path: Path) -> np.ndarray:
 def test_png_and_npz_give_the_clusters_of_the_split(model_path, test_images, tmp_path):
     model, config = load_model_from_save_dict(model_path)
     split = torch.from_numpy(test_images)[:, None]
-    expected = predict_split(model, split, full_weights(2), config.eval_batch_size)
+    expected = predict_split(model, split, full_coefficients(2), config.eval_batch_size)
     folder = tmp_path / "images"
     folder.mkdir()
     for i, image in enumerate(test_images):
@@ -74,7 +74,7 @@ def test_means_and_responsibilities_if_asked(model_path, test_images, tmp_path):
     flags = ("--with_means", "--with_responsibilities")
     assert run_predict(model_path, tmp_path / "o.csv", tmp_path / "i.npz", flags=flags) == 0
     expected = predict_split(
-        model, torch.from_numpy(test_images[:20, None]), full_weights(2), 20, with_responsibilities=True
+        model, torch.from_numpy(test_images[:20, None]), full_coefficients(2), 20, with_responsibilities=True
     )
     rows = read(tmp_path / "o.csv")
     for j in range(2):

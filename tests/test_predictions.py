@@ -8,7 +8,8 @@ import torch
 from conftest import ReferenceCase
 
 from evaluation import predictions as inference
-from evaluation.predictions import Predictions, RankedCluster, full_weights
+from evaluation.predictions import Predictions, RankedCluster
+from progressive import full_coefficients
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def toy_predictions(clusters: list[int], confidences: list[float]) -> Prediction
 
 
 def test_predict_is_the_models_evaluation(case):
-    model, x, weights = case.model(), images(case), full_weights(case.config.J_n_mixtures)
+    model, x, weights = case.model(), images(case), full_coefficients(case.config.J_n_mixtures)
     whole = inference.predict(model, x, weights, 40, with_responsibilities=True)
     with torch.no_grad():
         output = model(x / 255, weights, sample=False)
@@ -41,7 +42,7 @@ def test_predict_is_the_models_evaluation(case):
 
 
 def test_without_terms_the_predictions_are_the_same(case):
-    model, x, weights = case.model(), images(case), full_weights(case.config.J_n_mixtures)
+    model, x, weights = case.model(), images(case), full_coefficients(case.config.J_n_mixtures)
     full, short = (
         inference.predict(model, x, weights, 16, asked, with_responsibilities=asked) for asked in (True, False)
     )
@@ -53,7 +54,7 @@ def test_without_terms_the_predictions_are_the_same(case):
 
 
 def test_nothing_changes_and_no_graph_is_built(case):
-    model, x, weights = case.model().train(), images(case), full_weights(case.config.J_n_mixtures)
+    model, x, weights = case.model().train(), images(case), full_coefficients(case.config.J_n_mixtures)
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     random_state = torch.get_rng_state()
     means = inference.predict(model, x, weights, 16).means
@@ -84,7 +85,7 @@ def test_pairs_of_members():
 
 @pytest.mark.parametrize("j", [0, 1, 2])
 def test_swapping_exchanges_one_facet_and_twice_is_nothing(three, j):
-    means = inference.predict(three.model(), images(three), full_weights(3), 40).means
+    means = inference.predict(three.model(), images(three), full_coefficients(3), 40).means
     first, second = [m[:5] for m in means], [m[5:10] for m in means]
     one, other = inference.swap_facet(first, second, j)
     for i in range(3):
@@ -96,7 +97,7 @@ def test_swapping_exchanges_one_facet_and_twice_is_nothing(three, j):
 
 
 def test_compositions_are_the_decoded_means(three):
-    model, weights = three.model(), full_weights(3)
+    model, weights = three.model(), full_coefficients(3)
     cells = inference.compose(model, (2, [1, 0]), (0, [3, 2, 1]), [0, 2, 0], weights)
     assert cells.shape == (2, 3, *three.spec.image_shape)
     rest = model.prior[1].mean[2]
@@ -113,7 +114,7 @@ def test_samples_have_the_mixtures_distribution(three, monkeypatch, temperature)
     monkeypatch.setattr(inference, "decode", lambda model, z, weights: torch.cat(list(z), dim=1).numpy())
     with torch.no_grad():
         model.prior[0].pi_logits.copy_(torch.linspace(-2, 1, len(model.prior[0].pi)))
-        samples = inference.sample_cluster_images(model, 1, n, temperature, full_weights(3), seed=0)
+        samples = inference.sample_cluster_images(model, 1, n, temperature, full_coefficients(3), seed=0)
         first, second = np.split(samples, np.cumsum(three.config.z_j_dim_list)[:-1], axis=-1)[:2]  # (K_1, n, D_j)
         factor = torch.tril(model.prior[1].free_spread)
         factor.diagonal(dim1=1, dim2=2).copy_(model.prior[1].positive(factor.diagonal(dim1=1, dim2=2)))
@@ -126,16 +127,16 @@ def test_samples_have_the_mixtures_distribution(three, monkeypatch, temperature)
 
 
 def test_decoding_takes_the_coefficients_into_account(three):
-    model, means = three.model(), inference.predict(three.model(), images(three), full_weights(3), 40).means
+    model, means = three.model(), inference.predict(three.model(), images(three), full_coefficients(3), 40).means
     whole, without = (
         inference.reconstruct(model, means, weights)
-        for weights in (full_weights(3), full_weights(3)._replace(alpha_dec=(0.0, 1.0, 1.0)))
+        for weights in (full_coefficients(3), full_coefficients(3)._replace(alpha_dec=(0.0, 1.0, 1.0)))
     )
     assert np.abs(whole - without).max() > 1e-3
 
 
 def test_samples_follow_their_seed(three):
-    model, weights = three.model(), full_weights(3)
+    model, weights = three.model(), full_coefficients(3)
     one, again, other = (inference.sample_cluster_images(model, 1, 3, 0.5, weights, seed) for seed in (1, 1, 2))
     assert one.shape == (three.config.n_clusters_j_list[1], 3, *three.spec.image_shape)
     np.testing.assert_array_equal(one, again)

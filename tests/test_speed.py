@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,12 @@ from test_train import NO_FIGURES, SMALL, run_small
 from torch._dynamo.utils import counters
 from torch._inductor.utils import fresh_cache
 
-import speed
 import train
 from config import Config, load_config
 from datasets import Dataset, Split, dataset_spec, load_dataset
-from evaluation.predictions import full_weights
 from initialisation import data_init
+from progressive import full_coefficients
+from speed import machine, steps
 from tracking import RunFolder
 
 HERE = Path(__file__).resolve().parent.parent
@@ -66,22 +65,22 @@ def assert_near(a: dict[str, float], b: dict[str, float], rtol: float) -> None:
     ],
 )
 def test_auto_is_bf16_where_the_processor_has_it(monkeypatch, caplog, flags, precision):
-    monkeypatch.setattr(speed, "cpu_flags", lambda: flags)
-    assert speed.resolve_precision(small_config(), CPU) == precision
-    assert speed.resolve_precision(small_config("--precision", "fp32"), CPU) == "fp32"
+    monkeypatch.setattr(machine, "cpu_flags", lambda: flags)
+    assert machine.resolve_precision(small_config(), CPU) == precision
+    assert machine.resolve_precision(small_config("--precision", "fp32"), CPU) == "fp32"
     assert not caplog.records
-    assert speed.resolve_precision(small_config("--precision", "bf16"), CPU) == "bf16"
+    assert machine.resolve_precision(small_config("--precision", "bf16"), CPU) == "bf16"
     assert len(caplog.records) == (precision == "fp32")  # says that it has to be emulated
 
 
 @pytest.mark.parametrize("has_it", [False, True])
 def test_auto_on_a_gpu_asks_for_bf16_in_hardware(monkeypatch, has_it):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_it and not including_emulation)
-    assert speed.resolve_precision(small_config(), CUDA) == ("bf16" if has_it else "fp32")
+    assert machine.resolve_precision(small_config(), CUDA) == ("bf16" if has_it else "fp32")
 
 
 def test_the_flags_of_this_processor_are_read():
-    assert not Path("/proc/cpuinfo").exists() or "flags" not in Path("/proc/cpuinfo").read_text() or speed.cpu_flags()
+    assert not Path("/proc/cpuinfo").exists() or "flags" not in Path("/proc/cpuinfo").read_text() or machine.cpu_flags()
 
 
 @pytest.fixture
@@ -108,13 +107,13 @@ def test_products_are_left_to_onednn_where_it_keeps_fp32(monkeypatch, products, 
         return torch.from_numpy(a.numpy() @ b.numpy())
 
     monkeypatch.setattr(torch.Tensor, "__matmul__", product)
-    monkeypatch.setattr(speed, "cpu_flags", lambda: {"avx2"})
-    speed.use_onednn(CPU)
+    monkeypatch.setattr(machine, "cpu_flags", lambda: {"avx2"})
+    machine.use_onednn(CPU)
     assert products.fp32_precision == "none"
-    monkeypatch.setattr(speed, "cpu_flags", lambda: {"avx2", "avx512f"})
-    speed.use_onednn(CUDA)
+    monkeypatch.setattr(machine, "cpu_flags", lambda: {"avx2", "avx512f"})
+    machine.use_onednn(CUDA)
     assert products.fp32_precision == "none"
-    speed.use_onednn(CPU)
+    machine.use_onednn(CPU)
     assert products.fp32_precision == ("bf16" if kept else "none")
 
 
@@ -122,8 +121,9 @@ def test_products_are_left_to_onednn_where_it_keeps_fp32(monkeypatch, products, 
 def test_memory_that_a_step_frees_is_kept_for_the_next():
     """Pages that were returned to the system would fault anew: 2,048 of them in 8 MiB."""
     program = """
-import resource, torch, speed
-speed.keep_freed_memory(torch.device("cpu"))
+import resource, torch
+from speed import machine
+machine.keep_freed_memory(torch.device("cpu"))
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     blocks = [torch.zeros(2**21), torch.zeros(2**22)]
@@ -134,27 +134,13 @@ print([faults() for _ in range(10)][5:])
     assert max(json.loads(done.stdout)) < 100
 
 
-@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed, as in PyTorch's builds for CPUs")
-@pytest.mark.parametrize("has_gpu", [False, True])
-def test_triton_is_left_out_where_there_is_no_gpu(has_gpu):
-    program = f"""
-import sys, torch, speed
-torch.cuda.is_available = lambda: {has_gpu}
-speed.leave_out_triton()
-import torch._inductor.compile_fx, torch.utils.flop_counter
-print(sys.modules["triton"] is not None)
-"""
-    done = subprocess.run([sys.executable, "-c", program], cwd=HERE, capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == (f"{has_gpu}\n", "")
-
-
 @pytest.mark.parametrize("flags", [{"avx2"}, {"avx2", "avx512f"}])
 def test_auto_compiles_long_runs_on_a_cpu_with_avx512(monkeypatch, flags):
-    monkeypatch.setattr(speed, "cpu_flags", lambda: flags)
+    monkeypatch.setattr(machine, "cpu_flags", lambda: flags)
 
     def choice(value: str, device: torch.device, n_steps: int) -> tuple[bool, bool]:
         config = small_config("--compile", value)
-        return speed.should_compile(config, device, n_steps), speed.should_record(config, device)
+        return machine.should_compile(config, device, n_steps), machine.should_record(config, device)
 
     assert choice("auto", CPU, 10_000) == ("avx512f" in flags, False)
     assert choice("auto", CPU, 9_999) == (False, False)
@@ -166,10 +152,10 @@ def test_auto_compiles_long_runs_on_a_cpu_with_avx512(monkeypatch, flags):
 
 @pytest.mark.parametrize("name", ["mnist", "svhn", "3dshapes_1", "3dshapes_2", "digits"])
 def test_of_the_shipped_configurations_auto_compiles_the_published_ones(monkeypatch, name):
-    monkeypatch.setattr(speed, "cpu_flags", lambda: {"avx512f"})
+    monkeypatch.setattr(machine, "cpu_flags", lambda: {"avx512f"})
     config = load_config(["--config_args_path", str(HERE / f"configs/{name}.yml")])
     n_steps = config.n_epochs * train.n_batches_per_epoch(config, dataset_spec(config).n_train)
-    assert speed.should_compile(config, CPU, n_steps) == (name != "digits")
+    assert machine.should_compile(config, CPU, n_steps) == (name != "digits")
 
 
 def test_compile_takes_true_and_false_from_yaml(tmp_path):
@@ -195,13 +181,13 @@ def test_bf16_stays_within_encoder_and_decoder(flags):
     training = train.Training(config, dataset_spec(config), CPU)
     x = torch.rand(8, 1, 8, 8)
     if config.data_init:
-        data_init(training.model, x, full_weights(2))
+        data_init(training.model, x)
     seen: set[torch.dtype] = set()
     layers = [m for part in (training.model.encoder, training.model.decoder) for m in part.modules()]
     for layer in layers:
         if isinstance(layer, (torch.nn.Linear, torch.nn.Conv2d, torch.nn.ConvTranspose2d)):
             layer.register_forward_hook(lambda _, __, out: seen.add(out.dtype))
-    output = training.model(x, full_weights(2))
+    output = training.model(x, full_coefficients(2))
     assert seen == {torch.bfloat16}
     tensors = [*output.z, *output.terms.q_c_x, *output.terms[:-1], output.p_x_z.mean, *(q.stddev for q in output.q_z_x)]
     assert {t.dtype for t in tensors} == {torch.float32}
@@ -225,7 +211,7 @@ CONVOLUTIONAL = ["--model_type", "conv_vlae", "--activation", "elu", "--cov_type
         pytest.param(
             ["--precision", "bf16", *DIGITS_SIZES[:6], *CONVOLUTIONAL],
             2e-2,
-            marks=pytest.mark.skipif(not speed.has_bf16(CPU), reason="needs bf16: PyTorch miscompiles it for AVX2"),
+            marks=pytest.mark.skipif(not machine.has_bf16(CPU), reason="needs bf16: PyTorch miscompiles it for AVX2"),
         ),
     ],
 )
@@ -239,9 +225,9 @@ def test_a_compiled_step_gives_the_numbers_of_the_plain_one(caplog, flags, rtol)
             assert training.is_compiled == (word == "true")
             numbers[word] = [train.train_epoch(training, dataset, epoch) for epoch in (1, 2)]
             n_shared.append(counters["inductor"]["batch_linear_lhs"])
-            losses[word] = train.evaluate(training, dataset, full_weights(2).on(CPU))["test_metric/loss"]
+            losses[word] = train.evaluate(training, dataset, full_coefficients(2).on(CPU))["test_metric/loss"]
             n_shared.append(counters["inductor"]["batch_linear_lhs"])
-    assert not [record for record in caplog.records if record.name == "speed"]  # it did not fall back
+    assert not [record for record in caplog.records if record.name == "speed.steps"]  # it did not fall back
     assert n_shared == [0, 0, 2, 4]  # compiled: one product for the two heads of each of the two facets
     for plain, compiled in zip(*numbers.values(), strict=True):
         assert_near(compiled, plain, rtol=rtol)
@@ -269,7 +255,7 @@ def compiles(training_loss, terms):
     def compile(function, **_):
         def call(images, weights):
             first, second = function(images, weights)
-            if isinstance(second, speed.StepResult):
+            if isinstance(second, steps.StepResult):
                 return training_loss(first), second
             return first, terms(second)
 
@@ -300,7 +286,7 @@ NOT_A_NUMBER = compiles(
 )
 def test_where_compiling_fails_the_plain_function_goes_on_after_one_line(monkeypatch, caplog, compile, reason):
     flags = ("--model_type", "conv_vlae", "--activation", "elu", "--eval_batch_size", "100")  # has running statistics
-    weights = full_weights(2).on(CPU)
+    weights = full_coefficients(2).on(CPU)
     plain, dataset = small_training("--compile", "false", *flags)
     expected = [train.train_epoch(plain, dataset, 1), train.evaluate(plain, dataset, weights)]
     monkeypatch.setattr(torch, "compile", compile)
@@ -323,8 +309,8 @@ def test_a_process_compiles_run_after_run(monkeypatch, caplog):
     for _ in range(5):
         training, dataset = small_training("--compile", "true", "--eval_batch_size", "100")
         train.train_epoch(training, dataset, 1)
-        train.evaluate(training, dataset, full_weights(2).on(CPU))
-    assert not [record for record in caplog.records if record.name == "speed"]
+        train.evaluate(training, dataset, full_coefficients(2).on(CPU))
+    assert not [record for record in caplog.records if record.name == "speed.steps"]
 
 
 class FakeStream:
@@ -342,7 +328,7 @@ def test_the_order_in_which_steps_are_recorded(monkeypatch, caplog, works):
 
     class FakeGraph:
         def replay(self):
-            done.append(f"replay of {recorded.images[0]:g} and {recorded.weights[0, 0]:g}")
+            done.append(f"replay of {recorded.images[0]:g} and {recorded.coefficients[0, 0]:g}")
 
     @contextmanager
     def recording(graph, stream):
@@ -358,9 +344,9 @@ def test_the_order_in_which_steps_are_recorded(monkeypatch, caplog, works):
 
     def step(images, weights):
         done.append(f"step {len(images)}")
-        return speed.StepResult(images.sum(), images)
+        return steps.StepResult(images.sum(), images)
 
-    recorded = speed.RecordedStep(step, 4, CPU)
+    recorded = steps.RecordedStep(step, 4, CPU)
     for call, n in enumerate((4, 4, 2, 4, 4, 2, 4)):
         recorded(torch.full((n,), call), torch.full((4, 2), 10 + call))
     before = ["step 4", "step 4", "step 2", "step 4", "record"]
@@ -413,7 +399,7 @@ def test_a_recorded_step_gives_the_numbers_of_the_plain_one(caplog, value, flags
         training, dataset = small_training("--compile", word, "--precision", "fp32", *flags, device=CUDA)
         assert training.is_recorded == (word != "false")
         numbers[word] = [train.train_epoch(training, dataset, epoch) for epoch in (1, 2)]
-    assert not [record for record in caplog.records if record.name == "speed"]
+    assert not [record for record in caplog.records if record.name == "speed.steps"]
     for plain, recorded in zip(*numbers.values(), strict=True):
         assert_near(recorded, plain, rtol=1e-2)
 
