@@ -1,6 +1,7 @@
 # make demo   set up, train on data that comes with the dependencies, show accuracy and figures
 # make test   set up and run all tests
-# make check  set up and lint
+# make test-fast   those that take no half minute each
+# make check  set up, lint and check the types
 # None of these needs a GPU, an account or a download of data.
 #
 # make graphics                       the README's figures from the shipped models, in a minute (downloads MNIST)
@@ -13,7 +14,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check setup graphics \
+.PHONY: demo test test-fast check setup graphics \
 	reproduce-mnist reproduce-3dshapes reproduce-3dshapes_1 reproduce-3dshapes_2 reproduce-svhn
 .DEFAULT_GOAL := demo
 
@@ -21,7 +22,7 @@ setup: $(VENV)/.ready
 
 $(VENV)/.ready: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
 	touch $@
 
 demo: setup
@@ -30,9 +31,13 @@ demo: setup
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
+test-fast: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 graphics: setup
 	$(BIN)/python make_graphics.py $(ARGS)

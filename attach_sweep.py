@@ -14,6 +14,7 @@ from utils import run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Work on the sweep that the words name; the exit status."""
     return main_of_sweep(__doc__, argv, is_new=False)
 
 

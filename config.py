@@ -258,7 +258,7 @@ class Config:
 
 
 _FIELDS = {field.name: field for field in dataclasses.fields(Config)}
-_HINTS = {name: info.annotation for name, info in Config.__pydantic_fields__.items()}
+_HINTS = {name: info.annotation for name, info in vars(Config)["__pydantic_fields__"].items()}
 
 
 def load_config(argv: Sequence[str] | None = None, sweep: Mapping[str, Any] | None = None) -> Config:
@@ -346,7 +346,7 @@ def parse_flags(argv: Sequence[str] | None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(
         description="Train a Multi-Facet Clustering VAE.", allow_abbrev=False, argument_default=argparse.SUPPRESS
     )
-    for name, info in Config.__pydantic_fields__.items():
+    for name, info in vars(Config)["__pydantic_fields__"].items():
         default = getattr(Config, name, None) if info.default_factory is None else info.default_factory()
         help_text = f"{info.description} [{default}]".replace("%", "%%")
         parser.add_argument(f"--{name}", nargs="*", metavar=_metavar(name), help=help_text)
@@ -564,7 +564,7 @@ def _metavar(name: str) -> str:
 
 
 def _unknown(name: str, known: Any = _FIELDS, kind: str = "setting", prefix: str = "") -> str:
-    """'unknown setting ...; did you mean ...?'"""
+    """A line about a name that nothing has: 'unknown setting ...; did you mean ...?'."""
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean '{prefix}{close[0]}'?" if close else "--help lists them all"
     return f"unknown {kind} '{prefix}{name}'; {hint}"
@@ -573,6 +573,6 @@ def _unknown(name: str, known: Any = _FIELDS, kind: str = "setting", prefix: str
 def _describe(error: ValidationError, settings: Mapping[str, Any]) -> str:
     """The first of pydantic's complaints as one line: setting, value, what would be right."""
     complaint = error.errors(include_url=False)[0]
-    name = complaint["loc"][0]
+    name = str(complaint["loc"][0])
     message = complaint["msg"].removeprefix("Input ").removeprefix("Value error, ").split(", unable to parse")[0]
     return f"{name} = {settings[name]!r}: {message}"

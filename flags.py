@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import difflib
 import math
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Iterable
+from typing import Any, NoReturn
 
 from utils import UserError
 
@@ -19,8 +19,9 @@ class FlagParser(argparse.ArgumentParser):
             description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
         )
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: None = None) -> argparse.Namespace:
-        known, unknown = self.parse_known_args(args)
+    def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
+        """Read the words into an argparse.Namespace."""
+        known, unknown = self.parse_known_args(args, namespace)
         if unknown:
             flag = next((word for word in unknown if word.startswith("-")), unknown[0]).split("=")[0]
             flags = list(self._option_string_actions)
@@ -30,6 +31,7 @@ class FlagParser(argparse.ArgumentParser):
         return known
 
     def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print before it ends the program."""
         raise UserError(f"{message}; see --help")
 
 

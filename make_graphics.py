@@ -94,6 +94,7 @@ def save_small(figure: Figure, path: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Make the figures that the words name, all where they name none."""
     names = ["intuition", "training_curves", *SWEEPS, *MODELS]
     parser = FlagParser(__doc__)
     parser.add_argument("figures", nargs="*", metavar="NAME", help=f"{', '.join(names)} [all]")

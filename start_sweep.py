@@ -15,6 +15,7 @@ from utils import run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Start the sweep that the words describe, or go on with it; the exit status."""
     return main_of_sweep(__doc__, argv, is_new=True)
 
 
