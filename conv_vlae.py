@@ -42,8 +42,8 @@ def map_sizes(J: int, image_size: int) -> list[int]:
     if sizes[-1] < 1:
         deepest = image_size.bit_length() - 1
         raise UserError(
-            f"J_n_mixtures = {J}: conv_vlae halves the image once per facet, and {image_size}x{image_size} images allow "
-            f"at most {deepest}; use fewer facets, larger images or an fc model_type"
+            f"J_n_mixtures = {J}: conv_vlae halves the image once per facet, and {image_size}x{image_size} images "
+            f"allow at most {deepest}; use fewer facets, larger images or an fc model_type"
         )
     return sizes
 
@@ -54,7 +54,7 @@ def conv_block(conv: nn.Module, config: Config) -> nn.Sequential:
 
 
 def encoder_block(n_in: int, n_out: int, size: int, stride: int, config: Config) -> tuple[nn.Sequential, int]:
-    """A weight-normalised convolution block and the side of its maps. Kernel 4, but 3 once the map is a single pixel."""
+    """A weight-normalised convolution block and the side of its maps. Its kernel is 4, or 3 on maps of one pixel."""
     if size == 1:
         return conv_block(weight_norm(nn.Conv2d(n_in, n_out, 3, 1, 1)), config), 1
     block = conv_block(weight_norm(nn.Conv2d(n_in, n_out, 4, stride, 1)), config)

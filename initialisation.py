@@ -77,7 +77,7 @@ def data_init(model: MFCVAE, x: Tensor, target_std: float = 0.1) -> None:
 
 
 def _set_weight(layer: nn.Module, weight: Tensor) -> None:
-    """Set a layer's weight, in the memory where it lies; a weight-normalised one splits it into length and direction."""
+    """Set a layer's weight in place; a weight-normalised layer splits it into length and direction."""
     if nn.utils.parametrize.is_parametrized(layer, "weight"):
         split = layer.parametrizations.weight
         length, direction = split[0].right_inverse(weight)

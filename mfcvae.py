@@ -134,8 +134,8 @@ class MixturePrior(nn.Module):
     def log_prob(self, z: Tensor) -> Tensor:
         """z: (B, D) -> (B, K): log p(z | c = k).
 
-        With D before K, in memory too, the innermost loops run over the clusters; those over the few dimensions, shorter
-        than a vector, would compile to slow ones (benchmarks/README.md).
+        D lies before K in memory, so that the innermost loops run over the clusters: loops over the few dimensions
+        would compile to slow ones (benchmarks/README.md).
         """
         components = self.components()
         if self.is_full:
@@ -145,7 +145,7 @@ class MixturePrior(nn.Module):
         return p_z_c.log_prob(z.unsqueeze(2)).sum(1)  # (B, D, 1) against (D, K) -> (B, D, K) -> (B, K)
 
     def sample(self, c: Tensor, eps: Tensor, temperature: float = 1.0) -> Tensor:
-        """z ~ p(z | c), its standard deviation scaled by the temperature. c: (B,), standard normal eps: (B, D) -> (B, D)."""
+        """z ~ p(z | c), its standard deviation scaled by the temperature. c: (B,), eps: (B, D) normal -> z: (B, D)."""
         components = self.components()
         if self.is_full:
             deviation = (components.scale_tril[c] @ eps.unsqueeze(-1)).squeeze(-1)  # (B, D, D) (B, D, 1) -> (B, D)
@@ -184,8 +184,8 @@ class MFCVAE(nn.Module):
         if self.is_conv:
             if height != width:
                 raise UserError(
-                    f"conv_vlae needs square images, those of {spec.name} have {width} x {height} pixels; give --image_size, "
-                    "or use an fc model_type"
+                    f"conv_vlae needs square images, those of {spec.name} have {width} x {height} pixels; give "
+                    "--image_size, or use an fc model_type"
                 )
             self.encoder = ConvLadderEncoder(config, channels, height)
             self.decoder = ConvLadderDecoder(config, channels, height)
@@ -219,9 +219,9 @@ class MFCVAE(nn.Module):
     def likelihood(self, z: Sequence[Tensor], coefficients: Coefficients | None = None) -> Independent:
         """p(x | z). z: list of J tensors (B, D_j) -> distribution, batch (B,), event (C, H, W).
 
-        Bernoulli probabilities are turned into logits bounded where they round to 0 or 1, as Bernoulli(probs) does, but in
-        one operation: the log-likelihood and its gradient are the published ones and always finite. (With logits=pixels
-        the probabilities of bright pixels would no longer round to 1, as they do there.)
+        Bernoulli probabilities become logits that are bounded where probabilities round to 0 or 1, as in
+        Bernoulli(probs). The log-likelihood and its gradient are the published ones and always finite. With
+        logits=pixels the probabilities of bright pixels would not round to 1, as they do there.
         """
         with self._autocast(z[0]):
             pixels = self.decoder(z, (coefficients or self.in_full).alpha_dec)

@@ -170,7 +170,7 @@ def n_batches_per_epoch(config: Config, n_images: int) -> int:
 
 
 def training_loss(model: MFCVAE, images: torch.Tensor, coefficients: torch.Tensor) -> tuple[torch.Tensor, StepResult]:
-    """The loss () at z_j ~ q(z_j | x), and what the epoch remembers. images: (B, C, H, W) uint8, coefficients (4, J)."""
+    """The loss () at z_j ~ q(z_j | x), and what the epoch remembers; images (B, C, H, W) uint8, coefficients (4, J)."""
     terms = model(to_float(images), Coefficients(*coefficients.unbind())).terms
     with torch.no_grad():
         scalars = torch.stack([getattr(terms, name).sum() for name in SCALAR_TERMS])

@@ -1,5 +1,6 @@
-"""How torch.compile is told to compile training and evaluation: two things that Inductor's code for CPUs does badly, avoided,
-and one that it does where asked.
+"""How torch.compile is told to compile training and evaluation.
+
+Inductor's code for CPUs does two things badly, which are avoided, and one well that it does only where asked.
 
 Imported only where a step is compiled: torch._inductor takes a second to load. Measured in benchmarks/README.md.
 """
@@ -60,7 +61,7 @@ class PlainFunctions(CustomGraphPass):
 
 
 def _replace(graph: torch.fx.Graph, node: torch.fx.Node, steps: Sequence[tuple[Any, ...]]) -> None:
-    """Replace a function of one tensor by functions after one another, each given with what it takes beside the tensor."""
+    """Replace a function of one tensor by a chain of functions, each given with what it takes beside the tensor."""
     value = node.args[0]
     with graph.inserting_before(node):
         for function, *constants in steps:

@@ -70,7 +70,7 @@ def use_onednn(device: torch.device) -> None:
 def keep_freed_memory(device: torch.device) -> None:
     """Have glibc keep what a step on a CPU frees for the next one, until the process ends.
 
-    By default it returns large blocks to the system, which clears their pages anew in every step (benchmarks/README.md).
+    By default it returns large blocks to the system, which clears their pages in every step (benchmarks/README.md).
     The setting is the whole process's; other C libraries have none.
     """
     if device.type != "cpu" or sys.platform != "linux":
@@ -84,7 +84,7 @@ def keep_freed_memory(device: torch.device) -> None:
 
 
 def should_compile(config: Config, device: torch.device, n_steps: int) -> bool:
-    """Whether a run of n_steps steps is compiled: where asked, or where it was measured to pay (benchmarks/README.md)."""
+    """Whether a run of n_steps steps is compiled: where asked, or where it pays (benchmarks/README.md)."""
     if config.compile != "auto":
         return config.compile == "true"
     return device.type == "cpu" and "avx512f" in cpu_flags() and n_steps >= MIN_STEPS_TO_COMPILE
