@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from interrupts import run_script
 from sweeps.command import main_of_sweep
-from utils import run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,4 +19,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

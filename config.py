@@ -19,7 +19,7 @@ import yaml
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
-from utils import UserError
+from utils import UserError, one_line
 
 log = logging.getLogger(__name__)
 
@@ -389,7 +389,7 @@ def _read_yaml(path: str) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"config_args_path = {path!r}: cannot be read ({error})") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: text that looks like a date and is none
-        raise UserError(f"config_args_path = {path!r}: not valid YAML ({' '.join(str(error).split())})") from None
+        raise UserError(f"config_args_path = {path!r}: not valid YAML ({one_line(error)})") from None
     if settings is None:
         return {}
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from config import FACTOR_SIZES, OWN_IMAGES, Config
 from readers.own_images import OWN_READERS
-from utils import UserError
+from utils import UserError, one_line
 
 if TYPE_CHECKING:
     import h5py
@@ -290,8 +290,7 @@ def _reading(dataset: str, path: Path, remedy: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # torchvision, scipy, h5py and the network raise errors of many kinds
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"{dataset}: cannot read {path.absolute()} ({reason}); {remedy}") from error
+        raise UserError(f"{dataset}: cannot read {path.absolute()} ({one_line(error)}); {remedy}") from error
 
 
 def _load_mnist(config: Config) -> Dataset:

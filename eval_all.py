@@ -13,7 +13,7 @@ import eval_compositionality
 import eval_sample_generation
 import eval_top10_cluster_examples
 from evaluation.opening import evaluation_parser, open_evaluation
-from utils import run
+from interrupts import run_script
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,4 +37,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

@@ -21,7 +21,8 @@ from evaluation.figures import after_swap, before_swap, composition
 from evaluation.opening import Evaluation, copy_figure, evaluation_parser, open_evaluation, write_figure
 from evaluation.predictions import RankedCluster, pair_members
 from flags import FlagParser, non_negative_int, positive_int
-from utils import UserError, run
+from interrupts import run_script
+from utils import UserError
 
 log = logging.getLogger(__name__)
 
@@ -143,4 +144,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

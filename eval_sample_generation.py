@@ -15,7 +15,7 @@ from tqdm import tqdm
 from evaluation.figures import cluster_label, generations
 from evaluation.opening import Evaluation, evaluation_parser, open_evaluation, write_figure
 from flags import FlagParser, non_negative_float
-from utils import run
+from interrupts import run_script
 
 N_SAMPLES = 10
 
@@ -56,4 +56,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from evaluation.figures import top_examples
 from evaluation.opening import Evaluation, evaluation_parser, open_evaluation, write_figure
-from utils import run
+from interrupts import run_script
 
 N_EXAMPLES = 10
 
@@ -41,4 +41,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

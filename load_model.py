@@ -22,8 +22,9 @@ from torch import Tensor
 from config import FREE_SETTINGS, OWN_IMAGES, Config, build_config, portable_settings
 from datasets import DatasetSpec, dataset_spec
 from flags import FlagParser
+from interrupts import run_script
 from mfcvae import MFCVAE
-from utils import UserError, make_folder, preserved_random_state, resolve_device, run, write_atomically
+from utils import UserError, make_folder, one_line, preserved_random_state, resolve_device, write_atomically
 
 # Our parameter names -> the published ones, the first match holds. {n} is a layer's place in a flat published stack.
 _BLOCK = r"(?P<block>\d+)\.(?P<part>\d+)"
@@ -175,7 +176,7 @@ def _read_safely(path: Path) -> dict[str, Any]:
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and torch raise errors of many kinds
-        message = " ".join(str(error).split())
+        message = one_line(error, 2000)
         wanted = re.search(r"GLOBAL ([\w.]+)|Unsupported (?:global|class|operand)", message)
         if wanted:
             what = f" ({wanted[1]})" if wanted[1] else ""
@@ -242,4 +243,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

@@ -22,13 +22,13 @@ import plot_training_curves
 from evaluation.figures import cluster_label, composition, generations, top_examples
 from evaluation.opening import Evaluation, evaluation_parser, open_evaluation
 from flags import FlagParser
+from interrupts import run_script
 from load_model import load_model_from_save_dict
 from plotting import save_figure
 from render_3dshapes import write_file
 from sweeps.summary import read_curves, stability_figure
-from utils import make_folder, run, write_atomically
+from utils import PROJECT, make_folder, write_atomically
 
-HERE = Path(__file__).resolve().parent
 MODELS = {"mnist": 1.0, "3dshapes_1": 0.3, "3dshapes_2": 0.3}
 """Shipped model -> temperature of its generated images, the published ones."""
 SWEEPS = {"digits_sweep": "digits.yml", "mnist_sweep": "mnist.yml"}
@@ -38,7 +38,7 @@ N_CLUSTERS, N_IMAGES = 10, 10  # rows of a figure, and images in a row
 
 def open_model(name: str, arguments: argparse.Namespace) -> Evaluation:
     """A shipped model with its predictions of the test split."""
-    path, data_dir = HERE / "pretrained_models" / f"{name}.pt", arguments.data_dir
+    path, data_dir = PROJECT / "pretrained_models" / f"{name}.pt", arguments.data_dir
     if name.startswith("3dshapes"):
         data_dir = arguments.rendered_dir
         _, config = load_model_from_save_dict(path)
@@ -100,7 +100,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("figures", nargs="*", metavar="NAME", help=f"{', '.join(names)} [all]")
     parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of MNIST [data]")
     parser.add_argument("--rendered_dir", type=Path, default=Path("results/rendered"), help="for rendered images")
-    parser.add_argument("--output_dir", type=Path, default=HERE / "graphics", help="folder of the figures [graphics]")
+    parser.add_argument(
+        "--output_dir", type=Path, default=PROJECT / "graphics", help="folder of the figures [graphics]"
+    )
     arguments = parser.parse_args(argv)
     if unknown := set(arguments.figures) - set(names):
         parser.error(f"{', '.join(sorted(unknown))}: no such figure; choose from {', '.join(names)}")
@@ -111,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif name == "training_curves":
             plot_training_curves.main(["--output", str(output_dir / "mnist_seed3_curves.png")])
         elif name in SWEEPS:
-            for label, runs in read_curves(HERE / "graphics" / f"{name}_curves.csv").items():
+            for label, runs in read_curves(PROJECT / "graphics" / f"{name}_curves.csv").items():
                 figure = stability_figure(label, runs, f"configs/{SWEEPS[name]}, {len(runs)} seeds")
                 save_small(figure, output_dir / f"{name}_stability.png")
         else:
@@ -122,4 +124,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 
 from flags import FlagParser, non_negative_int
+from interrupts import run_script
 from plotting import DPI, INK, MUTED, save_figure
-from utils import run
 
 SHAPES = {"circles": "o", "triangles": "^", "squares": "s"}
 COLOURS = {"blue": "#0072B2", "orange": "#E69F00", "green": "#009E73"}  # Okabe and Ito's, safe for colour-blind eyes
@@ -140,4 +140,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

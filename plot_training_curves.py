@@ -14,11 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from flags import FlagParser
+from interrupts import run_script
 from plotting import save_figure, training_curves
-from tracking import read_metrics
-from utils import UserError, make_folder, run
-
-HERE = Path(__file__).resolve().parent
+from tracking.run_folder import read_metrics
+from utils import PROJECT, UserError, make_folder
 
 # panel -> (our logged name, the reference's column)
 PANELS = {
@@ -37,9 +36,11 @@ def column(rows: Sequence[dict], name: str, first_epoch: int) -> np.ndarray:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = FlagParser(__doc__)
-    shipped = HERE / "graphics/mnist_seed3_metrics.jsonl"
+    shipped = PROJECT / "graphics/mnist_seed3_metrics.jsonl"
     parser.add_argument("--metrics", type=Path, default=shipped, help="metrics.jsonl of a run [the shipped model's]")
-    parser.add_argument("--reference", type=Path, default=HERE / "tests/fixtures/mnist_seed3.csv", help="published run")
+    parser.add_argument(
+        "--reference", type=Path, default=PROJECT / "tests/fixtures/mnist_seed3.csv", help="published run"
+    )
     parser.add_argument(
         "--output", type=Path, help="figure to write, .png, .pdf or .svg [curves.png beside the metrics]"
     )
@@ -70,4 +71,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

@@ -4,11 +4,11 @@ Figures are matplotlib.figure.Figure objects, never pyplot's: no global list kee
 and threads share no state. The style is set on the objects instead of in rcParams, so nobody else's figures change.
 """
 
-import os
 import re
 import textwrap
 import threading
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +24,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from matplotlib.transforms import Affine2DBase
+
+from utils import write_atomically
 
 DPI = 150  # of every figure; image grids are laid out in whole pixels of it
 INK, MUTED, RULE = "#262626", "#757575", "#dddddd"
@@ -466,10 +468,6 @@ def save_figure(figure: Figure, path: Path, formats: tuple[str, ...] = ("png",))
     # PDF fonts stay matplotlib's Type 3: TrueType takes eight times as long (matplotlibrc: pdf.fonttype: 42).
     settings = {"text.hinting": "no_hinting", "svg.hashsalt": "mfcvae"}
     for suffix in formats:
-        temporary = path.parent / f".{stem}.{os.getpid()}.{threading.get_ident()}.{suffix}"
-        try:
-            with _rc_lock, matplotlib.rc_context(settings):
-                figure.savefig(temporary, format=suffix, dpi=DPI, **options.get(suffix, {}))
-            os.replace(temporary, path.parent / f"{stem}.{suffix}")
-        finally:
-            temporary.unlink(missing_ok=True)
+        write = partial(figure.savefig, format=suffix, dpi=DPI, **options.get(suffix, {}))
+        with _rc_lock, matplotlib.rc_context(settings):
+            write_atomically(path.parent / f"{stem}.{suffix}", write)

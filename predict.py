@@ -26,11 +26,12 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from config import Config
 from evaluation.opening import model_parser
 from evaluation.predictions import Predictions, predict
+from interrupts import run_script
 from load_model import load_model_from_save_dict
 from mfcvae import MFCVAE
 from progressive import Coefficients, full_coefficients
 from readers.image_files import ImageBatch, ImageSource, open_images
-from utils import UserError, make_folder, one_line, resolve_device, run, write_atomically
+from utils import UserError, make_folder, one_line, resolve_device, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -146,4 +147,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

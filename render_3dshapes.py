@@ -27,8 +27,9 @@ from tqdm import tqdm
 from config import FACTOR_SIZES, load_config
 from datasets import FACTOR_VALUES
 from flags import FlagParser
+from interrupts import run_script
 from readers.image_files import npz_arrays, read_npz_array
-from utils import UserError, make_folder, one_line, run
+from utils import UserError, make_folder, one_line
 
 SIZE, SAMPLES = 64, 3  # pixels a side; rays per pixel a side, odd so that one goes through the pixel's centre
 SIZES = tuple(len(values) for values in FACTOR_VALUES.values())
@@ -501,4 +502,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

@@ -24,14 +24,12 @@ import numpy as np
 import start_sweep
 from config import load_config
 from flags import FlagParser
+from interrupts import run_script
 from render_3dshapes import write_file
 from sweeps.summary import Curves, read_curves
-from tracking import RunFolder
+from tracking.run_folder import RunFolder
 from train import INTERRUPTED
-from utils import UserError, run, write_atomically
-
-HERE = Path(__file__).resolve().parent
-
+from utils import PROJECT, UserError, write_atomically
 
 OURS = (
     "--config_args_path", "--sweep_config", "--sweep_name", "--dataset", "--factors_variation_dict", "--factors_label_list",
@@ -90,7 +88,7 @@ def median_time(seconds: Sequence[float]) -> str:
 
 def train_seeds(name: str, data_dir: Path, results_dir: Path, flags: Sequence[str]) -> int:
     """Render what is missing, and train; the exit status of the sweep."""
-    settings = ["--config_args_path", str(HERE / "configs" / f"{name}.yml"), "--data_dir", str(data_dir)]
+    settings = ["--config_args_path", str(PROJECT / "configs" / f"{name}.yml"), "--data_dir", str(data_dir)]
     sweep = [*flags, *settings, "--results_dir", str(results_dir), "--sweep_name", f"{name}_sweep"]
     with contextlib.redirect_stdout(io.StringIO()):
         start_sweep.main([*sweep, "--dry_run"])  # a wrong flag is told before anything is rendered
@@ -119,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     table = results_table(name, curves, [sum(row["epoch_seconds"] for row in run) for run in rows])
     write_atomically(folder / "table.md", lambda path: path.write_text(table + "\n"))
     print(f"\n{table}\n\ntable: {folder / 'table.md'}")
-    model, script = runs[best_seed(curves)].model_path, HERE / "shell_scripts" / f"eval_{name}.sh"
+    model, script = runs[best_seed(curves)].model_path, PROJECT / "shell_scripts" / f"eval_{name}.sh"
     if not model.exists():
         print(f"the best run, {best_seed(curves)}, is on another machine: its figures are made there, by {script.name}")
         return status
@@ -129,4 +127,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

@@ -26,26 +26,18 @@ from evaluation.figures import generation_figures, split_figures
 from evaluation.predictions import SCALAR_TERMS, Forward, at_means, predict
 from evaluation.scores import ClusterScores, summarise
 from initialisation import data_init, mixture_means
+from interrupts import is_interruption, run_script, signals_as_interrupt
 from load_model import save_model
 from mfcvae import MFCVAE
 from progressive import Coefficients, epoch_coefficients, progressive_coefficients, warn_of_unfinished_fade_in
 from speed import machine
 from speed.steps import CompiledForward, Loss, RecordedStep, Step, StepResult
-from tracking import EpochProgress, RunFolder, Tracker
-from utils import (
-    UserError,
-    is_interruption,
-    make_folder,
-    preserved_random_state,
-    resolve_device,
-    run,
-    seed_everything,
-    sigterm_as_interrupt,
-)
+from tracking.run_folder import RunFolder
+from tracking.tracker import EpochProgress, Tracker
+from utils import PROJECT, UserError, make_folder, preserved_random_state, resolve_device, seed_everything
 
 log = logging.getLogger(__name__)
 
-HERE = Path(__file__).resolve().parent
 INTERRUPTED = 130
 """Exit status of a run that was interrupted and can go on."""
 
@@ -320,7 +312,7 @@ def finish(training: Training, dataset: Dataset, folder: RunFolder) -> None:
     config = training.config
     print(f"\nfinished: {folder.path}")
     if config.save_model:
-        copy, also = HERE / "new_trained_models" / f"{config.name}.pt", ""
+        copy, also = PROJECT / "new_trained_models" / f"{config.name}.pt", ""
         try:
             make_folder(copy.parent)
             save_model(training.model, config, copy)
@@ -402,7 +394,7 @@ def train(config: Config) -> int:
     device = resolve_device(config.device)
     dataset = load_dataset(config, device)
     training = Training(config, dataset.spec, device)
-    with closing(RunFolder.open(config)) as folder, sigterm_as_interrupt():
+    with closing(RunFolder.open(config)) as folder, signals_as_interrupt():
         return train_run(training, dataset, folder)
 
 
@@ -425,4 +417,4 @@ def main(argv: Sequence[str] | None = None, sweep: Mapping[str, Any] | None = No
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

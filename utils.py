@@ -1,19 +1,19 @@
-"""What every script shares and has no better home: user errors, interruptions, seeding, devices, atomic writes."""
+"""What every script shares and has no better home: user errors, seeding, devices, atomic writes."""
 
 from __future__ import annotations
 
 import os
 import random
-import signal
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import torch
+
+PROJECT = Path(__file__).resolve().parent
+"""The project's folder: what comes with the code (configs/, pretrained_models/, graphics/) lies in it."""
 
 
 class UserError(Exception):
@@ -24,57 +24,9 @@ class UserError(Exception):
         super().__init__(" ".join(line.strip() for line in message.splitlines()))
 
 
-def run(main: Callable[[], int | None]) -> None:
-    """Run a script's main(); a UserError becomes one line on stderr and exit status 2, Ctrl-C status 130."""
-    try:
-        sys.exit(main())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-def one_line(error: BaseException) -> str:
-    """The beginning of what an error says."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-def is_interruption(error: BaseException) -> bool:
-    """Whether it is Ctrl-C, or the bare Exception by which wandb's agent stops a run in its thread."""
-    return isinstance(error, KeyboardInterrupt) or type(error) is Exception
-
-
-class Interrupt:
-    """Raises KeyboardInterrupt for a signal, and once for those that arrive within a second.
-
-    The workers of a sweep get Ctrl-C and SIGTERM: the second would break off the saving of their state.
-    """
-
-    last = float("-inf")
-
-    @classmethod
-    def handle(cls, *_: object) -> None:
-        """What signal.signal takes."""
-        now = time.monotonic()
-        if now > cls.last + 1:
-            cls.last = now
-            raise KeyboardInterrupt
-
-
-@contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM, as schedulers send it, interrupts like Ctrl-C does. Threads (sweep agents) keep what they have."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, Interrupt.handle) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def one_line(error: BaseException | str, length: int = 200) -> str:
+    """The first `length` characters of what an error says, on one line; its type where it says nothing."""
+    return " ".join(str(error).split())[:length] or type(error).__name__
 
 
 def resolve_device(name: str) -> torch.device:
@@ -129,7 +81,7 @@ def write_atomically(path: Path, write: Callable[[Path], None], is_durable: bool
     With is_durable not even when the machine itself stops: the content is on the disk before the name is. A full disk or
     a missing permission is a UserError; the old file stays as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         write(temporary)
         if is_durable:

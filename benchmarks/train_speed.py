@@ -32,8 +32,9 @@ from config import Config, load_config  # noqa: E402
 from datasets import Dataset, DatasetSpec, Split, dataset_spec  # noqa: E402
 from evaluation.predictions import predict  # noqa: E402
 from flags import FlagParser, positive_int  # noqa: E402
+from interrupts import run_script  # noqa: E402
 from progressive import full_coefficients  # noqa: E402
-from utils import resolve_device, run  # noqa: E402
+from utils import resolve_device  # noqa: E402
 
 N_FIRST_STEPS = 5  # in which a step is compiled, or warmed up and recorded
 MATRIX_SIZE = {"cpu": 2048, "cuda": 8192}
@@ -260,4 +261,4 @@ def commit() -> str | None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from utils import UserError
+from utils import UserError, one_line
 
 log = logging.getLogger(__name__)
 
@@ -220,8 +220,7 @@ class ImageFiles:
                 names, images, unreadable = [], [], []
                 for file, image in zip(files, pool.map(self._read, files), strict=True):
                     if isinstance(image, Exception):
-                        reason = " ".join(str(image).split())[:120] or type(image).__name__
-                        log.warning("cannot read %s: %s", file, reason)
+                        log.warning("cannot read %s: %s", file, one_line(image, 120))
                         unreadable.append(str(file))
                     else:
                         names.append(str(file))
@@ -349,4 +348,4 @@ class _Reading:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
         self.archive.close()
         if isinstance(error, (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError)):
-            raise UserError(f"{self.path}: damaged ({' '.join(str(error).split())[:120]})") from None
+            raise UserError(f"{self.path}: damaged ({one_line(error, 120)})") from None

@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from evaluation.predictions import Forward
+from interrupts import is_interruption
 from mfcvae import MFCVAE
 from progressive import Coefficients
-from utils import is_interruption, one_line, preserved_random_state
+from utils import one_line, preserved_random_state
 
 log = logging.getLogger(__name__)
 

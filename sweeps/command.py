@@ -12,20 +12,19 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 
 from flags import FlagParser, positive_int
+from interrupts import signals_as_interrupt
 from sweeps.definition import Sweep, define_sweep, seeds_from_words
 from sweeps.optuna_backend import STORAGE_VARIABLE, OptunaSweep
 from sweeps.summary import report_sweep, write_summary
 from sweeps.wandb_backend import WandbSweep
-from tracking import has_wandb_key, wandb_settings
+from tracking.weights_and_biases import has_wandb_key, wandb_settings
 from train import INTERRUPTED
-from utils import UserError, make_folder, sigterm_as_interrupt
+from utils import PROJECT, UserError, make_folder
 
-PROJECT = Path(__file__).resolve().parent.parent
 POLL_SECONDS = 2.0
 
 Backend = OptunaSweep | WandbSweep
@@ -60,7 +59,7 @@ def main_of_sweep(description: str, argv: Sequence[str] | None, is_new: bool) ->
         f"sweep {backend.sweep_id} ({backend.name}) in {sweep.folder}; others join it by --sweep_id {backend.sweep_id}"
     )
     try:
-        with sigterm_as_interrupt():
+        with signals_as_interrupt():
             _run_workers(backend, arguments.workers) if arguments.workers > 1 else backend.work()
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on")

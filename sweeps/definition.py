@@ -26,8 +26,8 @@ import train
 from config import Config, load_config, parse_flags, read_settings
 from datasets import load_dataset
 from evaluation.scores import ClusterScores
-from tracking import RunFolder
-from utils import UserError, resolve_device
+from tracking.run_folder import RunFolder
+from utils import UserError, one_line, resolve_device
 
 log = logging.getLogger(__name__)
 
@@ -284,7 +284,7 @@ def seeds_from_words(words: Sequence[str] | None) -> list[int] | None:
 
 def describe_error(error: BaseException) -> str:
     """One line about what went wrong."""
-    text = " ".join(str(error).split())[:500]
+    text = one_line(error, 500)
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
 
 

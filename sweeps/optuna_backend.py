@@ -24,7 +24,7 @@ from optuna.trial import TrialState
 from config import different_settings, portable_settings
 from sweeps.definition import RunResult, Sweep, describe_error, natural_order, report_failure
 from sweeps.summary import write_summary
-from tracking import RunFolder
+from tracking.run_folder import RunFolder
 from utils import UserError, make_folder, one_line
 
 log = logging.getLogger(__name__)

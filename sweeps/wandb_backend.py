@@ -10,10 +10,12 @@ from typing import Any
 import yaml
 
 from config import different_settings, portable_settings
+from interrupts import is_interruption
 from sweeps.definition import RunResult, Sweep, describe_error, natural_order, read_result, report_failure
 from sweeps.summary import write_summary
-from tracking import InUse, RunFolder, log_in, resolve_wandb_mode, wandb_settings
-from utils import UserError, is_interruption, make_folder, write_atomically
+from tracking.run_folder import InUse, RunFolder
+from tracking.weights_and_biases import log_in, resolve_wandb_mode, wandb_settings
+from utils import UserError, make_folder, write_atomically
 
 
 class WandbSweep:

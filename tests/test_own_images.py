@@ -221,7 +221,7 @@ RUNS = {
 @pytest.mark.parametrize("name", RUNS)
 def test_runs(name, tmp_path, monkeypatch, capsys):
     J, model_type, dataset, channels, labels, write = RUNS[name]
-    monkeypatch.setattr(train, "HERE", tmp_path)  # gets the copy of the finished model
+    monkeypatch.setattr(train, "PROJECT", tmp_path)  # gets the copy of the finished model
     data = write(tmp_path)
     argv = [*settings(J, model_type), "--dataset", dataset, "--data_dir", str(data), "--image_size", "8"]
     argv += ["--results_dir", str(tmp_path / "results")]
@@ -341,7 +341,7 @@ def evaluation_of(tmp_path: Path) -> list[str]:
 
 
 def test_a_model_meets_images_that_it_was_not_trained_on(run_on, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(train, "HERE", tmp_path)
+    monkeypatch.setattr(train, "PROJECT", tmp_path)
     run_on(images(1), "--save_model", "true")
     for others, warned in ((images(1), False), (images(1)[::-1], True), (images(1)[:25], True)):
         caplog.clear()
@@ -359,7 +359,7 @@ def test_a_model_that_knows_no_checksum_compares_the_numbers_of_images(caplog):
 
 
 def test_a_model_meets_images_of_another_shape(run_on, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "HERE", tmp_path)
+    monkeypatch.setattr(train, "PROJECT", tmp_path)
     run_on(images(1), "--save_model", "true")
     colour = write_npz(tmp_path / "colour.npz", images=images(3))
     flags = evaluation_of(tmp_path)

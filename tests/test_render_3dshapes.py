@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import render_3dshapes
+from interrupts import run_script
 from render_3dshapes import (
     CAPSULE,
     CAPSULE_HEIGHT,
@@ -48,7 +49,7 @@ from render_3dshapes import (
     wanted_rows,
     write_file,
 )
-from utils import UserError, run
+from utils import UserError
 
 SHARED = os.environ.get("MFCVAE_SHARED")
 FEW = {"floor_hue": [0, 3], "wall_hue": [5], "object_hue": [6], "scale": [2], "shape": [1, 2], "orientation": [7, 14]}
@@ -392,7 +393,7 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, capsys):
     ]
     for argv in cases:
         with pytest.raises(SystemExit) as stopped:
-            run(lambda argv=argv: main(argv))
+            run_script(lambda argv=argv: main(argv))
         output = capsys.readouterr()
         assert stopped.value.code == 2, argv
         assert output.err.startswith("error: "), argv

@@ -24,7 +24,7 @@ from datasets import Dataset, Split, dataset_spec, load_dataset
 from initialisation import data_init
 from progressive import full_coefficients
 from speed import machine, steps
-from tracking import RunFolder
+from tracking.run_folder import RunFolder
 
 HERE = Path(__file__).resolve().parent.parent
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

@@ -219,8 +219,8 @@ import wandb.agents.pyagent
 wandb.agents.pyagent.Agent.HEARTBEAT_SLEEP_SECONDS = 0.2
 sys.path.insert(0, {root!r})
 import {module}
-from utils import run
-run(lambda: {module}.main(sys.argv[1:]))
+from interrupts import run_script
+run_script(lambda: {module}.main(sys.argv[1:]))
 """
 
 

@@ -18,10 +18,12 @@ from matplotlib.figure import Figure
 from test_train import NO_FIGURES, SMALL
 from wandb_stub import serving
 
-import tracking
 import train
 from config import build_config
-from tracking import RunFolder, resolve_wandb_mode
+from tracking import run_folder, weights_and_biases
+from tracking.run_folder import RunFolder
+from tracking.tracker import Tracker
+from tracking.weights_and_biases import resolve_wandb_mode, start_wandb, wandb_settings
 from utils import UserError
 
 TRAIN_LOSS = [
@@ -61,7 +63,7 @@ def test_an_offline_run_holds_every_published_name(tmp_path):
 
 
 def test_a_disabled_run_leaves_its_folder_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "HERE", tmp_path)
+    monkeypatch.setattr(train, "PROJECT", tmp_path)
     argv = [*SMALL, "--results_dir", str(tmp_path), "--run_name", "run", "--save_model", "true"]
     assert train.main(argv) == 0
     names = {path.name for path in (tmp_path / "run").iterdir()}
@@ -83,7 +85,7 @@ def test_only_one_figure_is_held_at_a_time(tmp_path):
             yield name, before[-1]
 
     with closing(RunFolder.open(config)) as folder:
-        tracking.Tracker(config, folder).log(0, {"epoch": 0}, figures())
+        Tracker(config, folder).log(0, {"epoch": 0}, figures())
         assert {path.name for path in (folder.path / "figures").rglob("*")} == {"epoch_0000", "a.png", "b.png", "c.png"}
 
 
@@ -96,7 +98,7 @@ def test_auto_is_offline_with_one_line_where_there_is_no_key(caplog):
 
 @pytest.mark.parametrize("place", ["environment", "netrc", "settings"])
 def test_auto_is_online_where_a_key_is_found_and_the_server_answers(monkeypatch, tmp_path, place):
-    monkeypatch.setattr(tracking, "_is_reachable", lambda url: True)
+    monkeypatch.setattr(weights_and_biases, "_is_reachable", lambda url: True)
     settings = {}
     if place == "environment":
         monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
@@ -120,11 +122,11 @@ def test_a_key_without_a_network_is_offline_at_once(monkeypatch, caplog, mode):
 
 
 def test_local_wandb_settings_win(monkeypatch, tmp_path):
-    monkeypatch.setattr(tracking, "HERE", tmp_path)
+    monkeypatch.setattr(weights_and_biases, "PROJECT", tmp_path)
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs/wandb.yml").write_text("login_key_1: ''\nproject_name: shared\nteam_name: us\n")
     (tmp_path / "configs/wandb.local.yml").write_text("login_key_1: abc\nproject_name: mine\n")
-    assert tracking.wandb_settings() == {"login_key_1": "abc", "project_name": "mine", "team_name": "us"}
+    assert wandb_settings() == {"login_key_1": "abc", "project_name": "mine", "team_name": "us"}
 
 
 def test_a_cut_off_line_of_metrics_is_forgotten(tmp_path):
@@ -147,11 +149,11 @@ def test_a_refused_key_means_offline_with_one_line(tmp_path, monkeypatch, caplog
     wandb.teardown()  # its client remembers the server of its process
     with serving() as server, caplog.at_level(logging.WARNING):
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
-        run = tracking.start_wandb(build_config({"wandb_mode": "online"}), tmp_path)
+        run = start_wandb(build_config({"wandb_mode": "online"}), tmp_path)
         assert run.offline
         run.finish()
         wandb.teardown()
-    (message,) = [record.getMessage() for record in caplog.records if record.name == "tracking"]
+    (message,) = [record.getMessage() for record in caplog.records if record.name == "tracking.weights_and_biases"]
     assert "login to" in message and "logged offline" in message
 
 
@@ -180,12 +182,12 @@ def test_files_that_cannot_be_read_are_not_called_damaged(tmp_path, monkeypatch)
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(tracking.torch, "load", refuse)
+    monkeypatch.setattr(run_folder.torch, "load", refuse)
     with pytest.raises(UserError, match="cannot read .*checkpoint.pt: Permission denied; allow it"):
         folder.load_checkpoint()
     with pytest.raises(UserError, match="cannot read .*metrics.jsonl: Is a directory"):
         folder.read_metrics()
-    monkeypatch.setattr(tracking.FileLock, "acquire", refuse)
+    monkeypatch.setattr(run_folder.FileLock, "acquire", refuse)
     with pytest.raises(UserError, match=r"cannot write .*\.lock: Permission denied"):
         RunFolder.open(build_config({"results_dir": str(tmp_path), "run_name": "run"}))
 
@@ -193,14 +195,14 @@ def test_files_that_cannot_be_read_are_not_called_damaged(tmp_path, monkeypatch)
 def test_wandb_goes_on_after_its_name_of_the_run_was_lost(tmp_path):
     (tmp_path / "wandb").mkdir()
     (tmp_path / "wandb" / "run_id").touch()
-    run = tracking.start_wandb(build_config({"wandb_mode": "offline"}), tmp_path)
+    run = start_wandb(build_config({"wandb_mode": "offline"}), tmp_path)
     run.finish()
     assert (tmp_path / "wandb" / "run_id").read_text() == run.id != ""
 
 
 def test_without_wandb_a_run_goes_on(tmp_path, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    assert tracking.start_wandb(build_config({}), tmp_path) is None
+    assert start_wandb(build_config({}), tmp_path) is None
     assert "goes on without Weights & Biases" in caplog.text
 
 
@@ -209,7 +211,7 @@ def test_what_wandb_says_at_the_end_hides_nothing(tmp_path, monkeypatch, caplog)
         raise OSError(28, "No space left on device")
 
     config = build_config({"wandb_mode": "disabled"})
-    tracker = tracking.Tracker(config, RunFolder(tmp_path))
+    tracker = Tracker(config, RunFolder(tmp_path))
     tracker.wandb_run = SimpleNamespace(finish=fail)
     tracker.finish(1)
     assert "No space left on device" in caplog.text
@@ -220,14 +222,16 @@ def test_a_proxy_is_on_the_way_to_the_server(monkeypatch, scheme):
     asked = []
     for name in ("http_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(tracking.socket, "create_connection", lambda address, _: asked.append(address) or Mock())
+    monkeypatch.setattr(
+        weights_and_biases.socket, "create_connection", lambda address, _: asked.append(address) or Mock()
+    )
     monkeypatch.setenv("https_proxy", f"{scheme}proxy.example:3128")
     monkeypatch.setenv("no_proxy", "inside.example")
     for url in ("https://api.wandb.ai", "https://inside.example", "http://api.wandb.ai"):
-        assert tracking._is_reachable(url)
+        assert weights_and_biases._is_reachable(url)
     assert asked == [("proxy.example", 3128), ("inside.example", 443), ("api.wandb.ai", 80)]
     monkeypatch.setenv("https_proxy", f"{scheme}proxy.example:99999")
-    assert not tracking._is_reachable("https://api.wandb.ai")
+    assert not weights_and_biases._is_reachable("https://api.wandb.ai")
 
 
 def test_a_run_that_is_being_trained_is_left_alone(tmp_path):

@@ -19,9 +19,9 @@ from datasets import load_dataset
 from evaluation.predictions import predict
 from evaluation.scores import cluster_scores
 from initialisation import mixture_means
+from interrupts import Interrupt, signals_as_interrupt
 from mfcvae import MFCVAE
 from progressive import full_coefficients, progressive_coefficients
-from utils import Interrupt, sigterm_as_interrupt
 
 HERE = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")
@@ -245,7 +245,7 @@ def heeded_sigint(monkeypatch):
 
 def test_signals_that_come_together_are_one_interruption(monkeypatch, heeded_sigint):
     before = signal.getsignal(signal.SIGTERM)
-    with sigterm_as_interrupt(), sigterm_as_interrupt():
+    with signals_as_interrupt(), signals_as_interrupt():
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGTERM)  # as a sweep sends it after Ctrl-C
@@ -257,13 +257,13 @@ def test_signals_that_come_together_are_one_interruption(monkeypatch, heeded_sig
 
 def test_an_ignored_ctrl_c_stays_ignored(heeded_sigint):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with sigterm_as_interrupt():
+    with signals_as_interrupt():
         signal.raise_signal(signal.SIGINT)
 
 
 def test_a_finished_run_keeps_its_model_where_the_code_cannot_be_written_to(tmp_path, monkeypatch, caplog):
     (tmp_path / "file").touch()
-    monkeypatch.setattr(train, "HERE", tmp_path / "file")  # no folder can be made in it, not even by root
+    monkeypatch.setattr(train, "PROJECT", tmp_path / "file")  # no folder can be made in it, not even by root
     run_small(tmp_path, "a", "--save_model", "true")
     assert (tmp_path / "a" / "save_dict.pt").exists()
     assert "no copy of the model" in caplog.text

@@ -1,0 +1,186 @@
+"""A run's folder: its files, and who may write them.
+
+A run owns `results/<run name>/`: config.yml, metrics.jsonl (a line per epoch), figures/, checkpoint.pt, save_dict.pt, and
+evaluation/ with what the evaluation scripts draw.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from filelock import FileLock, Timeout
+
+from config import Config, different_settings
+from utils import UserError, make_folder, one_line, write_atomically
+
+log = logging.getLogger(__name__)
+
+RUN_FILES = ("config.yml", "metrics.jsonl", "checkpoint.pt", "save_dict.pt", "figures", "evaluation", "wandb")
+
+
+class InUse(UserError):
+    """Another process trains this run."""
+
+
+class RunFolder:
+    """The files of one run."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.metrics_path = path / "metrics.jsonl"
+        self.checkpoint_path = path / "checkpoint.pt"
+        self.model_path = path / "save_dict.pt"
+        self._lock = FileLock(path / ".lock")
+
+    @classmethod
+    def open(cls, config: Config) -> RunFolder:
+        """The folder of a new run, or of the run to be resumed.
+
+        It is this process's alone until `close`, or until the process ends in whatever way.
+
+        Raises:
+            UserError: it cannot be written to, is in use, or holds a run with other settings.
+        """
+        folder = cls(Path(config.results_dir) / config.name)
+        make_folder(folder.path)
+        folder._claim()
+        try:
+            folder._prepare(config)
+        except BaseException:
+            folder.close()
+            raise
+        return folder
+
+    def _prepare(self, config: Config) -> None:
+        """Clear away what should go, and see that what stays is this run's."""
+        for leftover in self.path.glob(".*.tmp"):  # of a process that was killed while it wrote
+            leftover.unlink(missing_ok=True)
+        if config.overwrite:
+            self._clear()
+        config_path = self.path / "config.yml"
+        if config_path.exists() and (self.checkpoint_path.exists() or self.model_path.exists()):
+            self._check_same_settings(config, config_path)
+
+    def write_config(self, config: Config, source: str) -> None:
+        """Write config.yml, once it is sure that the run is that of the folder. source: which images it sees, in words.
+
+        Settings of a run that never got going are replaced.
+        """
+        # The file may serve as --config_args_path: it must not delete the run, or stop at once, when it does.
+        content = dataclasses.asdict(config) | {"overwrite": False, "dry_run": False}
+        settings = yaml.safe_dump(content, sort_keys=False, default_flow_style=None)
+        words = " ".join(source.split()).encode("ascii", "backslashreplace").decode()  # names of files may be anything
+        write_atomically(self.path / "config.yml", lambda path: path.write_text(f"# data: {words}\n{settings}"))
+
+    def close(self) -> None:
+        """Let other processes use the folder."""
+        self._lock.release()
+
+    def _claim(self) -> None:
+        try:
+            self._lock.acquire(timeout=2)  # another process's is_in_use holds it for a moment
+        except Timeout:
+            raise InUse(
+                f"{self.path} is in use: another process trains this run; wait for it, or choose another --run_name"
+            ) from None
+        except OSError as error:
+            raise UserError(
+                f"cannot write {self._lock.lock_file}: {error.strerror}; choose another --run_name"
+            ) from None
+        except NotImplementedError:  # a file system without locks
+            log.warning("%s: this file system has no locks; make sure that no other process trains this run", self.path)
+
+    def is_in_use(self) -> bool:
+        """Whether a process, this one included, trains this run."""
+        if not self.path.exists():
+            return False
+        try:
+            with FileLock(self._lock.lock_file, blocking=False):
+                return False
+        except Timeout:
+            return True
+        except (OSError, NotImplementedError):  # whoever trains it says what is wrong
+            return False
+
+    def _clear(self) -> None:
+        """Delete the files of an earlier run, and nothing else."""
+        for name in RUN_FILES:
+            path = self.path / name
+            try:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+            except OSError as error:
+                raise UserError(
+                    f"cannot delete {path}: {error.strerror}; choose another --run_name or --results_dir"
+                ) from None
+
+    def _check_same_settings(self, config: Config, path: Path) -> None:
+        """The run in this folder had the same settings, except for those that may change."""
+        try:
+            before = yaml.safe_load(path.read_text())
+        except (OSError, ValueError, yaml.YAMLError):
+            before = None
+        if not isinstance(before, dict):
+            raise UserError(f"{path} cannot be read; use --overwrite or another --run_name")
+        if different := different_settings(before, config):
+            raise UserError(
+                f"{self.path} holds a run with other settings: {different}; use another --run_name, or "
+                "--overwrite to delete it"
+            )
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The logged epochs; a last line that was cut off by a kill is left out."""
+        return read_metrics(self.metrics_path) if self.metrics_path.exists() else []
+
+    def forget_after(self, epoch: int) -> None:
+        """Drop the logged epochs after `epoch`: they are trained again. Those up to it must be there."""
+        rows = [row for row in self.read_metrics() if row["epoch"] <= epoch]
+        if len(rows) != epoch + 1:
+            raise UserError(
+                f"{self.metrics_path} holds {len(rows)} of the {epoch + 1} epochs that {self.checkpoint_path.name} had "
+                "seen; put a copy of both in their place, or start again with --overwrite"
+            )
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        write_atomically(self.metrics_path, lambda path: path.write_text(text))
+
+    def save_checkpoint(self, state: Mapping[str, Any]) -> None:
+        """Write the state for resuming, whole or not at all."""
+        write_atomically(self.checkpoint_path, lambda path: torch.save(dict(state), path), is_durable=True)
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """The state for resuming, on the host; None where there is none yet."""
+        if not self.checkpoint_path.exists():
+            return None
+        try:
+            return torch.load(self.checkpoint_path, map_location="cpu", weights_only=True)
+        except PermissionError as error:
+            raise UserError(
+                f"cannot read {self.checkpoint_path}: {error.strerror}; allow it, or choose another --run_name"
+            ) from None
+        except Exception as error:  # a damaged file fails in many ways
+            raise UserError(
+                f"{self.checkpoint_path} is damaged ({one_line(error)}); put a copy in its place, or start again with "
+                "--overwrite"
+            ) from error
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The epochs of a metrics.jsonl; a last line that was cut off by a kill is left out."""
+    rows = []
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; name, or allow to read, the epochs of a run") from None
+    for line in lines:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:  # neither JSON nor, after a crash, text
+            break
+    return rows

@@ -1,0 +1,114 @@
+"""What an epoch reached: logged to the run's folder and to Weights & Biases, shown on the console."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+from tqdm import tqdm
+
+from config import Config
+from plotting import save_figure
+from tracking.run_folder import RunFolder
+from tracking.weights_and_biases import start_wandb
+from utils import UserError, one_line
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
+
+ACCURACY = "test_metric/facet_acc_max"
+
+
+def save_figures(figures: Iterable[tuple[str, Figure]], folder: Path) -> dict[str, Path]:
+    """Write each named figure and empty it, one after another; name -> file."""
+    paths: dict[str, Path] = {}
+    for name, figure in figures:
+        paths[name] = folder / f"{name.replace('/', '_')}.png"
+        save_figure(figure, paths[name])
+        figure.clear()
+    return paths
+
+
+class Tracker:
+    """Logs numbers and figures of a run to its folder and, unless disabled, to Weights & Biases."""
+
+    def __init__(self, config: Config, folder: RunFolder):
+        self.folder = folder
+        self.wandb_run = start_wandb(config, folder.path)
+
+    def watch(self, model: nn.Module, n_batches: int) -> None:
+        """Log the gradients of all parameters, once an epoch of n_batches."""
+        if self.wandb_run is not None:
+            # By default (idx) wandb names the gradients of a process's second run otherwise.
+            self.wandb_run.watch(model, log="gradients", log_freq=n_batches, idx=0)
+
+    def log(self, epoch: int, numbers: Mapping[str, float], figures: Iterable[tuple[str, Figure]]) -> None:
+        """One epoch: numbers and figures under their logged names. A figure is empty once it is saved."""
+        try:
+            paths = save_figures(figures, self.folder.path / "figures" / f"epoch_{epoch:04d}")
+            with self.folder.metrics_path.open("a") as file:
+                file.write(json.dumps(dict(numbers)) + "\n")
+                file.flush()
+                os.fsync(file.fileno())  # before the checkpoint, whatever happens to the machine
+        except OSError as error:
+            raise UserError(
+                f"cannot write {self.folder.metrics_path} or the figures beside it: {error.strerror}; free some space"
+            ) from error
+        if self.wandb_run is not None:
+            import wandb
+
+            images = {name: wandb.Image(str(path)) for name, path in paths.items()}
+            self.wandb_run.log({**numbers, **images}, step=epoch)
+
+    def finish(self, exit_code: int) -> None:
+        """End the wandb run; any exit code but 0 marks it as failed."""
+        if self.wandb_run is not None:
+            try:
+                self.wandb_run.finish(exit_code)
+            except Exception as error:  # a full disk, say; it must not hide what the run itself says
+                log.warning("Weights & Biases could not finish its files: %s", one_line(error))
+
+
+class EpochProgress:
+    """A bar over the epochs with loss, best accuracy and time left; plain lines where there is no terminal."""
+
+    def __init__(self, first: int, n_epochs: int, before: list[dict[str, Any]]):
+        """first: the epoch to begin with. before: the epochs logged earlier, for the best accuracy."""
+        self.first, self.n_epochs = first, n_epochs
+        accuracies = [row[ACCURACY] for row in before if ACCURACY in row]
+        self.best = max(accuracies, default=float("nan"))
+        self.started = time.monotonic()
+        self.is_terminal = sys.stderr.isatty()
+        self.bar = tqdm(total=n_epochs, initial=first, unit="epoch", disable=not self.is_terminal, dynamic_ncols=True)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.first, self.n_epochs))
+
+    def update(self, epoch: int, numbers: Mapping[str, float]) -> None:
+        """Show one finished epoch."""
+        loss = numbers.get("test_metric/loss", numbers.get("train_metric/loss", float("nan")))
+        accuracy = numbers.get(ACCURACY, numbers.get("train_metric/facet_acc_max"))
+        if accuracy is not None:
+            self.best = accuracy if self.best != self.best else max(self.best, accuracy)
+        shown = {"loss": f"{loss:.2f}"} | (
+            {} if accuracy is None else {"acc": f"{accuracy:.4f}", "best": f"{self.best:.4f}"}
+        )
+        self.bar.set_postfix(shown, refresh=False)
+        self.bar.update()
+        if not self.is_terminal:
+            done = epoch + 1 - self.first
+            left = (time.monotonic() - self.started) / done * (self.n_epochs - epoch - 1)
+            words = "  ".join(f"{key} {value}" for key, value in shown.items())
+            print(f"epoch {epoch:4d} of {self.n_epochs - 1}  {words}  {left / 60:.1f} min left", flush=True)
+
+    def close(self) -> None:
+        self.bar.close()
