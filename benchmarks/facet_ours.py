@@ -1,0 +1,43 @@
+"""MFCVAE as a method of facets.py: configs/folder.yml with nothing set but the number of facets and of their clusters."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.facet_sets import CPU
+from datasets import load_dataset
+from evaluation.predictions import full_weights, predict
+from load_model import load_model_from_save_dict
+from utils import UserError
+
+HERE = Path(__file__).resolve().parent
+N_CLUSTERS = {
+    "stickfigures": (3, 3),
+    "nrletters": (6, 3, 4),
+    "cmufaces": (20, 4),
+    "gtsrb": (4, 2, 3),
+    "coloured_digits": (10, 5),
+    "3dshapes_1": (4, 10),
+}
+"""Name of each set -> K_j of the J facets: the classes of the labels that there is hope for."""
+
+
+def cluster_by_facets(path: Path, seed: int, n_clusters: Sequence[int], results_dir: Path) -> np.ndarray:
+    """Trains on the .npz, or goes on training; (M, J): the cluster of each held-out image in each facet."""
+    name = f"{path.stem}_seed{seed}"
+    command = [sys.executable, str(HERE.parent / "train.py"), "--config_args_path", "configs/folder.yml"]
+    command += ["--dataset", "npz", "--image_size", "none", "--data_dir", str(path.resolve()), "--seed", str(seed)]
+    command += ["--J_n_mixtures", str(len(n_clusters)), "--n_clusters_j_list", *map(str, n_clusters)]
+    command += ["--run_name", name, "--results_dir", str(results_dir.resolve()), "--wandb_mode", "disabled"]
+    done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError((done.stderr.strip() or f"train.py stopped with {done.returncode}").splitlines()[-1])
+    model, config = load_model_from_save_dict(results_dir / name / "save_dict.pt", map_location="cpu")
+    test = load_dataset(dataclasses.replace(config, data_dir=str(path)), CPU).test
+    return predict(model, test.images, full_weights(len(n_clusters)), config.eval_batch_size, with_terms=False).clusters
