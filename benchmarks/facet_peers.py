@@ -83,9 +83,9 @@ def vade(train: np.ndarray, test: np.ndarray, k: int, seed: int) -> np.ndarray:
     """VaDE on pixels, as its cross-entropy wants them; held-out rows by the mixture of its embedding."""
     from clustpy.deep import VaDE
 
-    model = VaDE(k, random_state=seed, device=resolve_device("auto"), **epochs(len(train)))
+    settings = {"random_state": seed, "device": resolve_device("auto"), **epochs(len(train))}
     with quietly():
-        return model.fit(train).predict(test)
+        return VaDE(k, **settings).fit(train).predict(test)
 
 
 # --- multiple clusterings
@@ -100,14 +100,12 @@ def nrkmeans(data: FacetSet, seed: int) -> np.ndarray:
 
 
 def enrc(data: FacetSet, seed: int) -> np.ndarray:
-    """ENRC on standardised pixels; held-out rows are embedded and rotated, then as for Nr-Kmeans."""
+    """ENRC; held-out rows are embedded and rotated, then as for Nr-Kmeans."""
     from clustpy.deep import ENRC
 
-    mean, sd = data.train.mean(), data.train.std()  # of all pixels together, as in ClustPy's examples
     settings = {"random_state": seed, "device": resolve_device("auto"), **epochs(len(data.train))}
     with quietly():
-        model = ENRC(list(data.n_clusters), **settings).fit((data.train - mean) / sd)
-        return model.predict((data.test - mean) / sd)
+        return ENRC(list(data.n_clusters), **settings).fit(data.train).predict(data.test)
 
 
 def epochs(n_images: int) -> dict[str, int]:

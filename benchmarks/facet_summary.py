@@ -39,10 +39,8 @@ def results_table(records: Sequence[Record], methods: Sequence[str]) -> str:
         cells = [_cell(values[m, c], n_seeds, best[c]) for c in columns]
         lines.append(f"| {m} | " + " | ".join(cells) + f" | {np.mean(seconds) if seconds else np.nan:.1f} |")
     failures = [f"- {r['method']}, {r['set']}, seed {r['seed']}: {r['error']}" for r in records if "error" in r]
-    notes = [
-        f"AMI of held-out images, mean (sd) of {n_seeds} seeds; x2 is of two seeds. CPU s: mean over sets and seeds."
-    ]
-    return "\n".join([*lines, "", *notes, *(["", "Failed:", "", *failures] if failures else [])]) + "\n"
+    note = f"AMI of held-out images, mean (sd) over {n_seeds} seeds, or as many as follow an x; CPU s: over sets and seeds."
+    return "\n".join([*lines, "", note, *(["", "Failed:", "", *failures] if failures else [])]) + "\n"
 
 
 def _mean(values: np.ndarray) -> float:
@@ -78,7 +76,7 @@ def ami_figure(means: np.ndarray, sds: np.ndarray, rows: Sequence[str], methods:
         at = np.arange(len(rows)) + shifts[i]
         axes.errorbar(means[:, i], at, xerr=sds[:, i], linestyle="none", elinewidth=1, label=method, **style)
     axes.set_yticks(range(len(rows)), rows, fontsize=TEXT_SIZE)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
     for between in range(1, len(rows)):
         axes.axhline(between - 0.5, color=RULE, linewidth=0.6)
     axes.set_xlim(-0.06, 1.04)
