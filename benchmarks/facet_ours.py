@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.facet_sets import CPU
 from datasets import load_dataset
-from evaluation.predictions import full_weights, predict
+from evaluation.predictions import predict
 from load_model import load_model_from_save_dict
 from utils import UserError
 
@@ -40,4 +40,4 @@ def cluster_by_facets(path: Path, seed: int, n_clusters: Sequence[int], results_
         raise UserError((done.stderr.strip() or f"train.py stopped with {done.returncode}").splitlines()[-1])
     model, config = load_model_from_save_dict(results_dir / name / "save_dict.pt", map_location="cpu")
     test = load_dataset(dataclasses.replace(config, data_dir=str(path)), CPU).test
-    return predict(model, test.images, full_weights(len(n_clusters)), config.eval_batch_size, with_terms=False).clusters
+    return predict(model, test.images, None, config.eval_batch_size, with_terms=False).clusters

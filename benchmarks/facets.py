@@ -33,8 +33,9 @@ from benchmarks.facet_sets import SETS, FacetSet, load_set, set_path  # noqa: E4
 from benchmarks.facet_summary import figure_of, results_table  # noqa: E402
 from benchmarks.train_speed import commit, hardware  # noqa: E402
 from flags import FlagParser, non_negative_int  # noqa: E402
+from interrupts import run_script  # noqa: E402
 from plotting import save_figure  # noqa: E402
-from utils import UserError, make_folder, one_line, resolve_device, run, write_atomically  # noqa: E402
+from utils import UserError, make_folder, one_line, resolve_device, write_atomically  # noqa: E402
 
 METHODS = (*PEERS, "ours")
 
@@ -135,4 +136,4 @@ def summarise(results: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)
