@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from models_fc import ACTIVATIONS, mlp
+from models_fc import ACTIVATIONS, Encoder, mlp
 from utils import UserError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def map_sizes(J: int, image_size: int) -> list[int]:
     return sizes
 
 
-def conv_block(conv: nn.Module, config: Config) -> nn.Sequential:
+def conv_block(conv: nn.Conv2d | nn.ConvTranspose2d, config: Config) -> nn.Sequential:
     """(Transposed) convolution, activation, BatchNorm2d."""
     return nn.Sequential(conv, ACTIVATIONS[config.activation](), nn.BatchNorm2d(conv.out_channels))
 
@@ -61,7 +61,7 @@ def encoder_block(n_in: int, n_out: int, size: int, stride: int, config: Config)
     return block, (size // 2 if stride == 2 else size - 1)
 
 
-class ConvLadderEncoder(nn.Module):
+class ConvLadderEncoder(Encoder):
     """Backbone j halves the maps of the level below; rung j, two convolutions, branches off it to facet j."""
 
     def __init__(self, config: Config, n_channels: int, image_size: int):
@@ -113,12 +113,16 @@ class ConvLadderDecoder(nn.Module):
 
     def forward(self, z: Sequence[Tensor], alpha_dec: Sequence[Tensor]) -> Tensor:
         """z: list of J tensors (B, D_j) -> (B, C, H, H)."""
-        h = None
-        for j in reversed(range(len(z))):
-            maps = self.rung[j](z[j]).view(-1, rung_channels(j), self.sizes[j], self.sizes[j])  # (B, channels, h, h)
-            maps = _pixels_first(alpha_dec[j] * maps)
-            h = self.backbone[j](maps if h is None else torch.cat([maps, _pixels_first(h)], dim=1))
+        top = len(z) - 1
+        h = self.backbone[top](self._maps(top, z[top], alpha_dec[top]))
+        for j in reversed(range(top)):
+            h = self.backbone[j](torch.cat([self._maps(j, z[j], alpha_dec[j]), _pixels_first(h)], dim=1))
         return h
+
+    def _maps(self, j: int, z_j: Tensor, alpha: Tensor) -> Tensor:
+        """What rung j makes of its latent, faded in. z_j: (B, D_j) -> (B, channels, h, h)."""
+        maps = self.rung[j](z_j).view(-1, rung_channels(j), self.sizes[j], self.sizes[j])
+        return _pixels_first(alpha * maps)
 
 
 def _pixels_first(maps: Tensor) -> Tensor:

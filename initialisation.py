@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 
 from mfcvae import MFCVAE
 from utils import UserError
+
+Layer = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
 
 
 def mixture_means(encodings: Sequence[np.ndarray], n_clusters: Sequence[int], seed: int) -> list[np.ndarray]:
@@ -50,19 +53,20 @@ def data_init(model: MFCVAE, x: Tensor, target_std: float = 0.1) -> None:
     norms = [m for m in model.modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
     layers = [m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))]
 
-    def rescale(layer: nn.Module, _: tuple[Tensor, ...], out: Tensor) -> Tensor:
+    def rescale(layer: Layer, _: tuple[Tensor, ...], out: Tensor) -> Tensor:
         channels = out.float().transpose(0, 1).flatten(1)  # (channels, everything else)
         mean, scale = channels.mean(1), target_std / channels.std(1).clamp_min(1e-6)
         axis = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
         shape = [-1 if i == axis else 1 for i in range(layer.weight.dim())]
         _set_weight(layer, layer.weight * scale.view(shape))
-        layer.bias.copy_((layer.bias - mean) * scale)
+        bias = cast("nn.Parameter", layer.bias)  # each of the model's layers has one
+        bias.copy_((bias - mean) * scale)
         wide = [1, -1] + [1] * (out.dim() - 2)
         return (out - mean.view(wide)) * scale.view(wide)
 
     for layer in layers:
         _set_weight(layer, nn.init.kaiming_normal_(torch.empty_like(layer.weight)))
-        nn.init.zeros_(layer.bias)
+        nn.init.zeros_(cast("nn.Parameter", layer.bias))
     hooks = [layer.register_forward_hook(rescale) for layer in layers]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -76,10 +80,10 @@ def data_init(model: MFCVAE, x: Tensor, target_std: float = 0.1) -> None:
             norm.momentum = momentum
 
 
-def _set_weight(layer: nn.Module, weight: Tensor) -> None:
+def _set_weight(layer: Layer, weight: Tensor) -> None:
     """Set a layer's weight in place; a weight-normalised layer splits it into length and direction."""
     if nn.utils.parametrize.is_parametrized(layer, "weight"):
-        split = layer.parametrizations.weight
+        split: Any = layer.get_submodule("parametrizations.weight")
         length, direction = split[0].right_inverse(weight)
         split.original0.copy_(length)
         split.original1.copy_(direction)

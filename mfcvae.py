@@ -19,17 +19,17 @@ Generative model: c_j ~ Categorical(pi_j), z_j | c_j ~ Normal(mu_j, Sigma_j), x 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, Distribution, Independent, MultivariateNormal, Normal
+from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal
 from torch.distributions.utils import clamp_probs
 from torch.nn import functional as F
 
 from conv_vlae import ConvLadderDecoder, ConvLadderEncoder
-from models_fc import FC_MODELS
+from models_fc import FC_MODELS, Encoder
 from progressive import Coefficients, full_coefficients
 from utils import UserError
 
@@ -64,12 +64,16 @@ class ElboTerms(NamedTuple):
     """J tensors (B, K_j): the responsibilities that the terms were computed with."""
 
 
+PixelDistribution = Independent[Bernoulli] | Independent[Normal]
+"""p(x | z): batch (B,), event (C, H, W)."""
+
+
 class ModelOutput(NamedTuple):
     """Everything one pass over a batch gives."""
 
-    q_z_x: list[Independent]
+    q_z_x: list[Independent[Normal]]
     z: list[Tensor]
-    p_x_z: Independent
+    p_x_z: PixelDistribution
     terms: ElboTerms
 
 
@@ -122,7 +126,7 @@ class MixturePrior(nn.Module):
         """(K,): p(c = k)."""
         return self.log_pi.exp()
 
-    def components(self) -> Distribution:
+    def components(self) -> MultivariateNormal | Independent[Normal]:
         """p(z | c = k) for all k: batch (K,), event (D,)."""
         if self.is_full:
             diagonal = self.positive(self.free_spread.diagonal(dim1=1, dim2=2))
@@ -138,7 +142,7 @@ class MixturePrior(nn.Module):
         would compile to slow ones (benchmarks/README.md).
         """
         components = self.components()
-        if self.is_full:
+        if isinstance(components, MultivariateNormal):
             return components.log_prob(z.unsqueeze(1))  # (B, 1, D) against (K, D) -> (B, K)
         mean, sigma = components.base_dist.loc.T.contiguous(), components.base_dist.scale.T.contiguous()  # (D, K)
         p_z_c = Normal(mean, sigma, validate_args=False)
@@ -147,7 +151,7 @@ class MixturePrior(nn.Module):
     def sample(self, c: Tensor, eps: Tensor, temperature: float = 1.0) -> Tensor:
         """z ~ p(z | c), its standard deviation scaled by the temperature. c: (B,), eps: (B, D) normal -> z: (B, D)."""
         components = self.components()
-        if self.is_full:
+        if isinstance(components, MultivariateNormal):
             deviation = (components.scale_tril[c] @ eps.unsqueeze(-1)).squeeze(-1)  # (B, D, D) (B, D, 1) -> (B, D)
         else:
             deviation = components.stddev[c] * eps
@@ -187,8 +191,8 @@ class MFCVAE(nn.Module):
                     f"conv_vlae needs square images, those of {spec.name} have {width} x {height} pixels; give "
                     "--image_size, or use an fc model_type"
                 )
-            self.encoder = ConvLadderEncoder(config, channels, height)
-            self.decoder = ConvLadderDecoder(config, channels, height)
+            self.encoder: Encoder = ConvLadderEncoder(config, channels, height)
+            self.decoder: nn.Module = ConvLadderDecoder(config, channels, height)
         else:
             encoder, decoder = FC_MODELS[config.model_type]
             self.encoder = encoder(config, channels * height * width)
@@ -196,7 +200,8 @@ class MFCVAE(nn.Module):
         heads = list(zip(self.encoder.out_dims, config.z_j_dim_list, strict=True))
         self.mean_heads = nn.ModuleList(nn.Linear(width, D) for width, D in heads)
         self.log_var_heads = nn.ModuleList(nn.Linear(width, D) for width, D in heads)
-        self.prior = nn.ModuleList(MixturePrior(config, j) for j in range(config.J_n_mixtures))
+        priors = nn.ModuleList(MixturePrior(config, j) for j in range(config.J_n_mixtures))
+        self.prior = cast("Sequence[MixturePrior]", priors)
 
     def _autocast(self, x: Tensor) -> torch.autocast:
         """Where products and convolutions are computed in compute_dtype."""
@@ -204,7 +209,7 @@ class MFCVAE(nn.Module):
             x.device.type, torch.bfloat16, enabled=self.compute_dtype == torch.bfloat16, cache_enabled=False
         )
 
-    def encode(self, x: Tensor, coefficients: Coefficients | None = None) -> list[Independent]:
+    def encode(self, x: Tensor, coefficients: Coefficients | None = None) -> list[Independent[Normal]]:
         """q(z_j | x) = Normal(m_j(x), diag s_j(x)^2). x: (B, C, H, W) -> J distributions, batch (B,), event (D_j,)."""
         with self._autocast(x):
             hidden = self.encoder(x if self.is_conv else x.flatten(1), (coefficients or self.in_full).alpha_enc)
@@ -216,7 +221,7 @@ class MFCVAE(nn.Module):
             for m, log_var in zip(means, log_vars, strict=True)
         ]
 
-    def likelihood(self, z: Sequence[Tensor], coefficients: Coefficients | None = None) -> Independent:
+    def likelihood(self, z: Sequence[Tensor], coefficients: Coefficients | None = None) -> PixelDistribution:
         """p(x | z). z: list of J tensors (B, D_j) -> distribution, batch (B,), event (C, H, W).
 
         Bernoulli probabilities become logits that are bounded where probabilities round to 0 or 1, as in
@@ -228,11 +233,11 @@ class MFCVAE(nn.Module):
         pixels = pixels.float().view(-1, *self.spec.image_shape)  # (B, C, H, W)
         if self.spec.likelihood == "bernoulli":
             # Pixels in [0, 1] are meant, not only 0 and 1; validation would refuse them.
-            p_x_z = Bernoulli(logits=clamp_probs(pixels.sigmoid()).logit(), validate_args=False)
-        else:
-            mean = pixels.sigmoid() if self.spec.output_activation == "sigmoid" else pixels
-            p_x_z = Normal(mean, mean.new_full((), self.sigma_x), validate_args=False)
-        return Independent(p_x_z, 3, validate_args=False)
+            bernoulli = Bernoulli(logits=clamp_probs(pixels.sigmoid()).logit(), validate_args=False)
+            return Independent(bernoulli, 3, validate_args=False)
+        mean = pixels.sigmoid() if self.spec.output_activation == "sigmoid" else pixels
+        normal = Normal(mean, mean.new_full((), self.sigma_x), validate_args=False)
+        return Independent(normal, 3, validate_args=False)
 
     def decode(self, z: Sequence[Tensor], coefficients: Coefficients | None = None) -> Tensor:
         """x_hat, the mean of p(x | z). z: list of J tensors (B, D_j) -> (B, C, H, W)."""
@@ -245,8 +250,8 @@ class MFCVAE(nn.Module):
     def elbo(
         self,
         x: Tensor,
-        p_x_z: Independent,
-        q_z_x: Sequence[Independent],
+        p_x_z: PixelDistribution,
+        q_z_x: Sequence[Independent[Normal]],
         z: Sequence[Tensor],
         coefficients: Coefficients | None = None,
     ) -> ElboTerms:

@@ -8,7 +8,7 @@ dimension of facet j's latent. alpha_enc and alpha_dec are the fade-in weights o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,14 @@ def mlp(widths: Sequence[int], config: Config) -> nn.Sequential:
     return nn.Sequential(*[fc_block(*pair, config) for pair in zip(widths[:-1], widths[1:], strict=True)])
 
 
-class SharedEncoder(nn.Module):
+class Encoder(nn.Module):
+    """What the encoders of all architectures have in common."""
+
+    out_dims: list[int]
+    """Widths of the J hidden vectors."""
+
+
+class SharedEncoder(Encoder):
     """One MLP whose output serves every facet."""
 
     def __init__(self, config: Config, in_dim: int):
@@ -44,12 +51,13 @@ class SharedEncoder(nn.Module):
         return [self.net(x)] * len(self.out_dims)
 
 
-class PerFacetEncoder(nn.Module):
+class PerFacetEncoder(Encoder):
     """One MLP per facet."""
 
     def __init__(self, config: Config, in_dim: int):
         super().__init__()
-        widths = [[in_dim, *dims] for dims in config.encode_layer_dims]
+        per_facet = cast("list[list[int]]", config.encode_layer_dims)  # config.py has checked it
+        widths = [[in_dim, *dims] for dims in per_facet]
         self.net_list = nn.ModuleList(mlp(facet_widths, config) for facet_widths in widths)
         self.out_dims = [facet_widths[-1] for facet_widths in widths]
 
@@ -80,7 +88,7 @@ def level_widths(first: int, dim: int, n_hidden: int) -> list[int]:
     return [first] + [dim] * max(n_hidden, 0)
 
 
-class LadderEncoder(nn.Module):
+class LadderEncoder(Encoder):
     """Backbone j maps the level below on (x for level 0); rung j branches off it to facet j."""
 
     def __init__(self, config: Config, in_dim: int):
@@ -130,7 +138,7 @@ class LadderDecoder(nn.Module):
 
 
 # model_type -> encoder and decoder
-FC_MODELS = {
+FC_MODELS: dict[str, tuple[type[Encoder], type[nn.Module]]] = {
     "fc_shared": (SharedEncoder, ConcatDecoder),
     "fc_per_facet_enc_shared_dec": (PerFacetEncoder, ConcatDecoder),
     "fc_vlae": (LadderEncoder, LadderDecoder),

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from torch import Tensor
 
 if TYPE_CHECKING:
     from config import Config
 
 log = logging.getLogger(__name__)
 
+PerFacet = Sequence[float] | Tensor
+"""A number of each facet, (J,)."""
+
 
 class Coefficients(NamedTuple):
-    """Weights of every facet, facet 0 first. Each entry is a sequence or a tensor of J numbers in [0, 1]."""
+    """How strongly each facet takes part, facet 0 first. Every number lies in [0, 1]."""
 
-    alpha_enc: tuple[float, ...]
+    alpha_enc: PerFacet
     """Factor on what the encoder's backbone hands to facet j."""
-    alpha_dec: tuple[float, ...]
+    alpha_dec: PerFacet
     """Factor on what facet j hands to the decoder: the fade-in."""
-    gamma_kl_z: tuple[float, ...]
+    gamma_kl_z: PerFacet
     """Weight of kl_z_j in the loss."""
-    gamma_kl_c: tuple[float, ...]
+    gamma_kl_c: PerFacet
     """Weight of kl_c_j in the loss."""
 
     def on(self, device: torch.device) -> Coefficients:
