@@ -9,7 +9,6 @@ clusters only; `shell_scripts/eval_<model>.sh` draws them all.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +18,11 @@ from PIL import Image
 
 import plot_intuition
 import plot_training_curves
-from evaluation.figures import cluster_label, composition, generations, top_examples
-from evaluation.opening import Evaluation, evaluation_parser, open_evaluation
+from evaluation.decoding import Sampling
+from evaluation.figures import composition, generations, top_examples
+from evaluation.opening import observe_model
+from evaluation.predictions import Observed
+from evaluation.writing import PUBLISHED_CHOICES
 from flags import FlagParser
 from interrupts import run_script
 from load_model import load_model_from_save_dict
@@ -29,58 +31,30 @@ from render_3dshapes import write_file
 from sweeps.summary import read_curves, stability_figure
 from utils import PROJECT, make_folder, write_atomically
 
-MODELS = {"mnist": 1.0, "3dshapes_1": 0.3, "3dshapes_2": 0.3}
-"""Shipped model -> temperature of its generated images, the published ones."""
+MODELS = ("mnist", "3dshapes_1", "3dshapes_2")
+"""The shipped ones."""
 SWEEPS = {"digits_sweep": "digits.yml", "mnist_sweep": "mnist.yml"}
 """Shipped curves, graphics/<name>_curves.csv -> what they are of."""
 N_CLUSTERS, N_IMAGES = 10, 10  # rows of a figure, and images in a row
 
 
-def open_model(name: str, arguments: argparse.Namespace) -> Evaluation:
-    """A shipped model with its predictions of the test split."""
-    path, data_dir = PROJECT / "pretrained_models" / f"{name}.pt", arguments.data_dir
-    if name.startswith("3dshapes"):
-        data_dir = arguments.rendered_dir
-        _, config = load_model_from_save_dict(path)
-        write_file(data_dir / "Fast_3DShapes/raw/3dshapes.h5", config.factors_variation_dict)
-    flags = ["--model_path", path, "--data_dir", data_dir, "--results_dir", arguments.output_dir]
-    return open_evaluation(evaluation_parser(None).parse_args([str(flag) for flag in flags]))
+def observe_shipped(name: str, data_dir: Path, rendered_dir: Path) -> Observed:
+    """Predict the test split of a shipped model; 3DShapes is rendered where it is not."""
+    path = PROJECT / "pretrained_models" / f"{name}.pt"
+    if not name.startswith("3dshapes"):
+        return observe_model(path, data_dir=str(data_dir))
+    _, config = load_model_from_save_dict(path)
+    write_file(rendered_dir / "Fast_3DShapes/raw/3dshapes.h5", config.factors_variation_dict)
+    return observe_model(path, data_dir=str(rendered_dir))
 
 
-def model_figures(evaluation: Evaluation, temperature: float) -> dict[str, Figure]:
+def model_figures(observed: Observed, temperature: float) -> dict[str, Figure]:
     """By name: of each facet its most confident inputs and generated images; and all combinations of two facets."""
-    model, coefficients, labels, name = (
-        evaluation.model,
-        evaluation.coefficients,
-        evaluation.labels,
-        evaluation.data_name,
-    )
-    shown = [ranked[:N_CLUSTERS] for ranked in evaluation.ranked]
     figures: dict[str, Figure] = {}
-    for j, clusters in enumerate(shown):
-        of_all = f"{len(clusters)} of its {len(evaluation.ranked[j])} clusters"
-        figures[f"examples_facet_{j}"] = top_examples(
-            evaluation.predictions,
-            j,
-            evaluation.split,
-            labels,
-            N_IMAGES,
-            f"{evaluation.title}, facet {j}: most confident inputs, {of_all}",
-            N_CLUSTERS,
-        )
-        figures[f"generations_facet_{j}"] = generations(
-            model,
-            j,
-            [cluster.cluster for cluster in clusters],
-            N_IMAGES,
-            temperature,
-            coefficients,
-            0,
-            f"{name}, facet {j}: generated at temperature {temperature:g}, {of_all}",
-            [cluster_label(cluster, labels) for cluster in clusters],
-        )
-    figures["composition"] = composition(model, evaluation.ranked, (1, 0), N_CLUSTERS, labels, coefficients, name)
-    return figures
+    for j in range(observed.config.J_n_mixtures):
+        figures[f"examples_facet_{j}"] = top_examples(observed, j, N_IMAGES, N_CLUSTERS)
+        figures[f"generations_facet_{j}"] = generations(observed, j, Sampling(N_IMAGES, temperature), N_CLUSTERS)
+    return figures | {"composition": composition(observed, (1, 0), N_CLUSTERS)}
 
 
 def save_small(figure: Figure, path: Path) -> None:
@@ -117,8 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 figure = stability_figure(label, runs, f"configs/{SWEEPS[name]}, {len(runs)} seeds")
                 save_small(figure, output_dir / f"{name}_stability.png")
         else:
-            evaluation = open_model(name, arguments)
-            for kind, figure in model_figures(evaluation, MODELS[name]).items():
+            observed = observe_shipped(name, arguments.data_dir, arguments.rendered_dir)
+            for kind, figure in model_figures(observed, PUBLISHED_CHOICES[name].temperature).items():
                 save_small(figure, output_dir / f"{name}_{kind}.png")
     return 0
 

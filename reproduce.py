@@ -12,9 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +20,8 @@ import numpy as np
 
 import start_sweep
 from config import load_config
+from evaluation.opening import observe_model
+from evaluation.writing import PUBLISHED_CHOICES, FigureFolder, evaluate_all
 from flags import FlagParser
 from interrupts import run_script
 from render_3dshapes import write_file
@@ -99,7 +98,7 @@ def train_seeds(name: str, data_dir: Path, results_dir: Path, flags: Sequence[st
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train, write the table, draw. The exit status is not 0 where a run or the drawing failed."""
+    """Train, write the table, draw. The exit status is not 0 where a run failed."""
     parser = FlagParser(__doc__)
     parser.add_argument("experiment", choices=PUBLISHED)
     parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of the data sets [data]")
@@ -117,13 +116,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     table = results_table(name, curves, [sum(row["epoch_seconds"] for row in run) for run in rows])
     write_atomically(folder / "table.md", lambda path: path.write_text(table + "\n"))
     print(f"\n{table}\n\ntable: {folder / 'table.md'}")
-    model, script = runs[best_seed(curves)].model_path, PROJECT / "shell_scripts" / f"eval_{name}.sh"
+    model = runs[best_seed(curves)].model_path
     if not model.exists():
-        print(f"the best run, {best_seed(curves)}, is on another machine: its figures are made there, by {script.name}")
+        print(
+            f"the best run, {best_seed(curves)}, is on another machine: its figures are made there, by eval_{name}.sh"
+        )
         return status
-    paths = ["--data_dir", str(arguments.data_dir.resolve()), "--results_dir", str((folder / "evaluation").resolve())]
-    drawn = subprocess.run([script, model, *paths], env=os.environ | {"PYTHON": sys.executable}, check=False)
-    return status or drawn.returncode
+    observed = observe_model(model, data_dir=str(arguments.data_dir))
+    evaluate_all(observed, FigureFolder(folder / "evaluation"), PUBLISHED_CHOICES[name])
+    print(f"wrote {folder / 'evaluation'}")
+    return status
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from config import Config, different_settings, load_config, portable_settings, warn_of_flags_without_effect
 from datasets import Dataset, DatasetSpec, Split, dataset_spec, load_dataset, split_labels, to_float, training_batches
 from evaluation.figures import generation_figures, split_figures
-from evaluation.predictions import SCALAR_TERMS, Forward, at_means, predict
+from evaluation.predictions import SCALAR_TERMS, Forward, at_means, observe, predict, predict_with_terms
 from evaluation.scores import ClusterScores, summarise
 from initialisation import data_init, mixture_means
 from interrupts import is_interruption, run_script, signals_as_interrupt
@@ -95,7 +95,7 @@ class Training:
             batch = next(training_batches(train, config.batch_size, self.order, self.device))
             data_init(self.model, to_float(batch.images))
         if config.init_type_p_z_c == "gmm":
-            encodings = predict(self.model, train.images, None, config.eval_batch_size, with_terms=False).means
+            encodings = predict(self.model, train.images, None, config.eval_batch_size).means
             means = mixture_means(encodings, config.n_clusters_j_list, config.seed)
             for prior, start in zip(self.model.prior, means, strict=True):
                 prior.start_at(start)
@@ -214,13 +214,13 @@ def evaluate(training: Training, dataset: Dataset, coefficients: Coefficients) -
     if config.n_test_batches >= 0:
         n = config.n_test_batches * config.eval_batch_size
         test = Split(test.images[:n], test.labels[:n])
-    predictions = predict(
-        training.model, test.images, coefficients, config.eval_batch_size, forward=training.forward_at_means
+    predictions, terms = predict_with_terms(
+        training.model, test.images, coefficients, config.eval_batch_size, training.forward_at_means
     )
     numbers = scores("test_metric", config, predictions.clusters, test, dataset.spec)
     confidences = enumerate(predictions.confidences.mean(axis=0).tolist())
     numbers |= {f"test_metric/confidence_{j}": confidence for j, confidence in confidences}
-    return {"test_metric/loss": predictions.terms["loss"]} | numbers
+    return {"test_metric/loss": terms["loss"]} | numbers
 
 
 def scores(prefix: str, config: Config, clusters: Any, split: Split, spec: DatasetSpec) -> dict[str, float]:
@@ -237,15 +237,12 @@ def draw(training: Training, dataset: Dataset, coefficients: Coefficients) -> It
     """
     config, model = training.config, training.model
     with preserved_random_state():
-        for name, split, wanted in (
-            ("train", dataset.train, config.do_vis_train),
-            ("test", dataset.test, config.do_vis_test),
-        ):
-            if wanted:
-                predictions = predict(model, split.images, coefficients, config.eval_batch_size, with_terms=False)
-                yield from split_figures(config, model, predictions, split, dataset.spec, coefficients, name)
+        if config.do_vis_train:
+            yield from split_figures(observe(model, config, dataset, "train", coefficients))
+        if config.do_vis_test:
+            yield from split_figures(observe(model, config, dataset, "test", coefficients))
         if config.do_vis_sample_generations_per_cluster:
-            yield from generation_figures(config, model, dataset.spec, coefficients)
+            yield from generation_figures(model, config, coefficients)
 
 
 # --- the run

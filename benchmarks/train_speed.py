@@ -30,7 +30,7 @@ sys.path.insert(0, str(HERE.parent))  # the scripts lie flat at the top, not in 
 import train  # noqa: E402
 from config import Config, load_config  # noqa: E402
 from datasets import Dataset, DatasetSpec, Split, dataset_spec  # noqa: E402
-from evaluation.predictions import predict  # noqa: E402
+from evaluation.predictions import predict_with_terms  # noqa: E402
 from flags import FlagParser, positive_int  # noqa: E402
 from interrupts import run_script  # noqa: E402
 from progressive import full_coefficients  # noqa: E402
@@ -217,7 +217,7 @@ def model_flops(config: Config, dataset: Dataset, device: torch.device) -> dict[
     with FlopCounterMode(display=False) as trained:
         training.step(images, weights)
     with FlopCounterMode(display=False) as tested:
-        predict(training.model, tests, full_coefficients(config.J_n_mixtures).on(device), config.eval_batch_size)
+        predict_with_terms(training.model, tests, batch_size=config.eval_batch_size)
     return {
         "train": (trained.get_total_flops(), len(images)),
         "test": (tested.get_total_flops(), len(tests)),

@@ -1,24 +1,17 @@
-"""From predictions to the figures of a run: which clusters and images to show, and what to write beside them."""
+"""From what is observed to the figures of a run: which clusters and images to show, and what to write beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
 
 import plotting
 from config import Config
-from datasets import DatasetSpec, Split, split_class_names, split_labels, to_float
-from evaluation.predictions import (
-    Predictions,
-    RankedCluster,
-    compose,
-    rank_clusters,
-    reconstruct,
-    sample_cluster_images,
-    swap_facet,
-)
+from datasets import DatasetSpec, Split, to_float
+from evaluation.decoding import FacetClusters, Sampling, compose, reconstruct, sample_cluster_images, swap_facet
+from evaluation.predictions import Observed, RankedCluster
 from evaluation.scores import cluster_scores, confusion_matrix
 from mfcvae import MFCVAE
 from progressive import Coefficients
@@ -31,179 +24,177 @@ def pixels(split: Split, index: np.ndarray) -> np.ndarray:
     return to_float(split.images[index.tolist()]).cpu().numpy()
 
 
-def cluster_label(cluster: RankedCluster, labels: Mapping[str, np.ndarray]) -> str:
+def cluster_label(cluster: RankedCluster, class_names: Mapping[str, np.ndarray]) -> str:
     """Text beside a cluster's row: number, size, mean confidence, and the majority class of each label with its share.
 
-    labels: label name -> (N,) names of classes.
+    class_names: label name -> (N,) names of classes.
     """
     majority = []
-    for name, classes in labels.items():
+    for name, classes in class_names.items():
         found, counts = np.unique(classes[cluster.members], return_counts=True)
         majority.append(f"{name} {found[counts.argmax()]} {counts.max() / counts.sum():.0%}")
     size, confidence = f"n {len(cluster.members):,}", f"conf {cluster.confidence:.2f}"
     return " · ".join([f"cluster {cluster.cluster}", size, confidence, *majority])
 
 
-def top_examples(
-    predictions: Predictions,
-    j: int,
-    split: Split,
-    labels: Mapping[str, np.ndarray],
-    n: int,
-    title: str,
-    n_clusters: int | None = None,
-) -> Figure:
+def cluster_labels(observed: Observed, clusters: list[RankedCluster]) -> list[str]:
+    """Texts beside the rows of several clusters."""
+    return [cluster_label(cluster, observed.class_names) for cluster in clusters]
+
+
+def _of_all(n_shown: int, n_clusters: int) -> str:
+    """The end of a title where only some clusters are shown."""
+    return f", {n_shown} of its {n_clusters} clusters" if n_shown < n_clusters else ""
+
+
+# --- one facet
+
+
+def top_examples(observed: Observed, j: int, n: int, n_clusters: int | None = None) -> Figure:
     """A row per cluster of facet j (the first n_clusters or all), by mean confidence: its n most confident inputs."""
-    ranked = rank_clusters(predictions, j)[:n_clusters]
-    rows = [pixels(split, cluster.members[:n]) for cluster in ranked]
-    return plotting.example_grid(rows, [cluster_label(cluster, labels) for cluster in ranked], title)
+    shown = observed.ranked[j][:n_clusters]
+    title = f"{observed.title}, facet {j}: most confident inputs{_of_all(len(shown), len(observed.ranked[j]))}"
+    rows = [pixels(observed.split, cluster.members[:n]) for cluster in shown]
+    return plotting.example_grid(rows, cluster_labels(observed, shown), title)
 
 
-def reconstructions(
-    model: MFCVAE,
-    predictions: Predictions,
-    j: int,
-    split: Split,
-    labels: Mapping[str, np.ndarray],
-    n: int,
-    coefficients: Coefficients,
-    title: str,
-) -> Figure:
+def reconstructions(observed: Observed, j: int, n: int) -> Figure:
     """A row per cluster of facet j, by size: its n most confident inputs, each beside its reconstruction."""
-    ranked = sorted(rank_clusters(predictions, j), key=lambda cluster: -len(cluster.members))
+    ranked = sorted(observed.ranked[j], key=lambda cluster: -len(cluster.members))
     members = [cluster.members[:n] for cluster in ranked]
-    x_hat = reconstruct(model, [m[np.concatenate(members)] for m in predictions.means], coefficients)
+    means = [m[np.concatenate(members)] for m in observed.predictions.means]
+    x_hat = reconstruct(observed.model, means, observed.coefficients)
     ends = np.cumsum([len(index) for index in members])[:-1]
-    inputs = [pixels(split, index) for index in members]
-    row_labels = [cluster_label(cluster, labels) for cluster in ranked]
-    return plotting.reconstruction_grid(inputs, np.split(x_hat, ends), row_labels, title)
+    inputs = [pixels(observed.split, index) for index in members]
+    title = f"{observed.title}, facet {j}"
+    return plotting.reconstruction_grid(inputs, np.split(x_hat, ends), cluster_labels(observed, ranked), title)
 
 
-def generations(
-    model: MFCVAE,
-    j: int,
-    clusters: Sequence[int],
-    n: int,
-    temperature: float,
-    coefficients: Coefficients,
-    seed: int,
-    title: str,
-    row_labels: Sequence[str] | None = None,
-) -> Figure:
-    """A row per given cluster of facet j: n images generated from it. Rows are labelled with pi if not otherwise."""
-    images = sample_cluster_images(model, j, n, temperature, coefficients, seed)
+def generations(observed: Observed, j: int, sampling: Sampling, n_clusters: int | None = None) -> Figure:
+    """A row per cluster of facet j, as in `top_examples`: images generated from it."""
+    shown = observed.ranked[j][:n_clusters]
+    images = sample_cluster_images(observed.model, j, sampling, observed.coefficients)
+    title = _generated(observed.spec, j, sampling) + _of_all(len(shown), len(observed.ranked[j]))
+    return plotting.example_grid([images[c.cluster] for c in shown], cluster_labels(observed, shown), title)
+
+
+def prior_generations(model: MFCVAE, j: int, sampling: Sampling, coefficients: Coefficients | None = None) -> Figure:
+    """A row per cluster of facet j, whether it has members or not: images generated from it."""
+    images = sample_cluster_images(model, j, sampling, coefficients)
     pi = model.prior[j].pi.detach().cpu().numpy()
-    rows = [images[k] for k in clusters]
-    return plotting.example_grid(rows, list(row_labels or [f"cluster {k} · pi {pi[k]:.3f}" for k in clusters]), title)
+    labels = [f"cluster {k} · pi {weight:.3f}" for k, weight in enumerate(pi)]
+    return plotting.example_grid(list(images), labels, _generated(model.spec, j, sampling))
 
 
-def before_swap(
-    model: MFCVAE, predictions: Predictions, split: Split, index: np.ndarray, coefficients: Coefficients, title: str
-) -> Figure:
-    """Inputs index (n,) of a split over their reconstructions."""
-    x_hat = reconstruct(model, [m[index] for m in predictions.means], coefficients)
-    return plotting.swap_figure(pixels(split, index), x_hat, title)
+def _generated(spec: DatasetSpec, j: int, sampling: Sampling) -> str:
+    return f"{spec.name}, facet {j}: generated at temperature {sampling.temperature:g}"
+
+
+def confusion(observed: Observed, j: int, label: str) -> Figure:
+    """Confusion matrix of a label's classes and of the majority classes of facet j's clusters."""
+    names = dict(zip(observed.spec.label_names, observed.spec.class_names, strict=True))[label]
+    title = f"{observed.title}, facet {j}, label {label}"
+    if len(names) > MAX_CONFUSION:
+        return plotting.note_figure(title, f"{len(names):,} classes: too many for a confusion matrix")
+    matrix = confusion_matrix(observed.labels[label], observed.predictions.clusters[:, j], len(names))
+    return plotting.confusion_matrix(matrix, list(names), title)
+
+
+# --- facets against each other
+
+
+def before_swap(observed: Observed, j: int, cluster: int, index: np.ndarray) -> Figure:
+    """Inputs index (n,) of a cluster of facet j over their reconstructions."""
+    x_hat = reconstruct(observed.model, [m[index] for m in observed.predictions.means], observed.coefficients)
+    title = f"{observed.spec.name}, cluster {cluster} of facet {j}"
+    return plotting.swap_figure(pixels(observed.split, index), x_hat, title)
 
 
 def after_swap(
-    model: MFCVAE,
-    predictions: Predictions,
-    j: int,
-    split: Split,
-    index: tuple[np.ndarray, np.ndarray],
-    coefficients: Coefficients,
-    titles: tuple[str, str],
+    observed: Observed, j: int, clusters: tuple[int, int], index: tuple[np.ndarray, np.ndarray]
 ) -> list[Figure]:
-    """Inputs of both sides over what is decoded after the pairs exchange their z_j. index: two of (n,)."""
-    swapped = swap_facet(*[[m[i] for m in predictions.means] for i in index], j)  # two lists of J arrays (n, D_i)
+    """Inputs of two clusters of facet j over what is decoded after the pairs exchange their z_j. index: two of (n,)."""
+    means = observed.predictions.means
+    swapped = swap_facet([m[index[0]] for m in means], [m[index[1]] for m in means], j)  # two lists of J arrays
     z = [np.concatenate(parts) for parts in zip(*swapped, strict=True)]  # J arrays (2 n, D_i)
-    x_hat = np.split(reconstruct(model, z, coefficients), 2)
-    row_labels = "input", f"facet {j} swapped"
-    return [
-        plotting.swap_figure(pixels(split, index[side]), x_hat[side], titles[side], row_labels) for side in range(2)
-    ]
+    x_hat = np.split(reconstruct(observed.model, z, observed.coefficients), 2)
+    figures = []
+    for own, other in ((0, 1), (1, 0)):
+        title = f"{observed.spec.name}, cluster {clusters[own]} of facet {j}: its z_{j} from cluster {clusters[other]}"
+        row_labels = "input", f"facet {j} swapped"
+        figures.append(plotting.swap_figure(pixels(observed.split, index[own]), x_hat[own], title, row_labels))
+    return figures
 
 
-def composition(
-    model: MFCVAE,
-    ranked: Sequence[Sequence[RankedCluster]],
-    facets: tuple[int, int],
-    n_clusters: int,
-    labels: Mapping[str, np.ndarray],
-    coefficients: Coefficients,
-    title: str,
-) -> Figure:
+def composition(observed: Observed, facets: tuple[int, int], n_clusters: int) -> Figure:
     """The means of the first n_clusters of two facets, of rows and of columns, in all combinations, decoded.
 
-    ranked: the clusters of all J facets. Any other facet stays at the mean of its largest cluster.
+    Any other facet stays at the mean of its largest cluster.
     """
-    shown = [ranked[j][:n_clusters] for j in facets]
-    held = [max(clusters, key=lambda cluster: len(cluster.members)).cluster for clusters in ranked]
+    rows, columns = (observed.ranked[j][:n_clusters] for j in facets)
+    held = [max(clusters, key=lambda cluster: len(cluster.members)).cluster for clusters in observed.ranked]
+    cells = compose(
+        observed.model,
+        FacetClusters(facets[0], [cluster.cluster for cluster in rows]),
+        FacetClusters(facets[1], [cluster.cluster for cluster in columns]),
+        held,
+        observed.coefficients,
+    )
+    title = f"{observed.spec.name}: decoded combinations of the cluster means of facets {facets[0]} and {facets[1]}"
     others = [f"facet {i} at its cluster {k}" for i, k in enumerate(held) if i not in facets]
-    rows, columns = [(j, [cluster.cluster for cluster in clusters]) for j, clusters in zip(facets, shown, strict=True)]
     return plotting.composition_overview(
-        compose(model, rows, columns, held, coefficients),
-        [cluster_label(cluster, labels) for cluster in shown[0]],
-        [str(k) for k in columns[1]],
-        ", ".join(
-            [f"{title}: decoded combinations of the cluster means of facets {facets[0]} and {facets[1]}", *others]
-        ),
-        *[f"clusters of facet {j}, {len(ranked[j][:n_clusters])} of {len(ranked[j])}" for j in facets],
+        cells,
+        cluster_labels(observed, rows),
+        [str(cluster.cluster) for cluster in columns],
+        ", ".join([title, *others]),
+        *[
+            f"clusters of facet {j}, {len(observed.ranked[j][:n_clusters])} of {len(observed.ranked[j])}"
+            for j in facets
+        ],
     )
 
 
-def confusion(y: np.ndarray, clusters: np.ndarray, names: Sequence[str], title: str) -> Figure:
-    """Confusion matrix of classes y (N,) and of the majority classes of clusters (N,)."""
-    if len(names) > MAX_CONFUSION:
-        return plotting.note_figure(title, f"{len(names):,} classes: too many for a confusion matrix")
-    return plotting.confusion_matrix(confusion_matrix(y, clusters, len(names)), list(names), title)
+def facet_label_map(observed: Observed) -> Figure:
+    """How well each facet tells the classes of each label."""
+    labels, clusters = observed.labels, observed.predictions.clusters
+    scores = np.array([[cluster_scores(y, c).accuracy for y in labels.values()] for c in clusters.T])  # (J, L)
+    return plotting.facet_label_map(scores, list(labels), f"{observed.title}: accuracy of each facet on each label")
 
 
-def split_figures(
-    config: Config,
-    model: MFCVAE,
-    predictions: Predictions,
-    split: Split,
-    spec: DatasetSpec,
-    coefficients: Coefficients,
-    name: str,
-) -> Iterator[tuple[str, Figure]]:
-    """The figures of one split ('train' or 'test') that the settings ask for, under their logged names."""
-    labels, shown_labels = split_labels(split, spec), split_class_names(split, spec)
-    for j, n_clusters in enumerate(config.n_clusters_j_list):
-        prefix, title = f"{name}_vis/facet_{j}", f"{spec.name}, {name} split, facet {j}"
-        if config.do_vis_examples_per_cluster:
-            n = config.n_examples_per_cluster
-            figure = top_examples(predictions, j, split, shown_labels, n, f"{title}: most confident inputs")
-            yield f"{prefix}_examples", figure
-        if config.do_vis_recon:
-            n = config.n_recons_per_cluster
-            figure = reconstructions(model, predictions, j, split, shown_labels, n, coefficients, title)
-            yield f"{prefix}_reconstructions", figure
-        if config.do_vis_pi:
-            pi = model.prior[j].pi.detach().cpu().numpy()
-            yield f"{prefix}_pi", plotting.mixture_weights(pi, f"{spec.name}, facet {j}: mixture weights")
-        if config.do_vis_n_samples_per_cluster:
-            sizes = np.bincount(predictions.clusters[:, j], minlength=n_clusters)
-            yield f"{prefix}_cluster_sizes", plotting.cluster_sizes(sizes, f"{title}: cluster sizes")
-        if config.do_vis_conf_mat:
-            for (label, y), names in zip(labels.items(), spec.class_names, strict=True):
-                figure = confusion(y, predictions.clusters[:, j], names, f"{title}, label {label}")
-                yield f"{prefix}_confusion_{label}", figure
-    if config.do_vis_conf_mat and len(labels) > 1:
-        scores = [[cluster_scores(y, c).accuracy for y in labels.values()] for c in predictions.clusters.T]
-        figure = plotting.facet_label_map(
-            np.array(scores), list(labels), f"{spec.name}, {name} split: accuracy of each facet on each label"
-        )
-        yield f"{name}_vis/facet_label_map", figure
+# --- the figures of an epoch
+
+
+def split_figures(observed: Observed) -> Iterator[tuple[str, Figure]]:
+    """The figures of one split that the settings ask for, under their logged names."""
+    config, prefix = observed.config, f"{observed.split_name}_vis"
+    for j in range(config.J_n_mixtures):
+        for name, figure in _facet_figures(observed, j):
+            yield f"{prefix}/facet_{j}_{name}", figure
+    if config.do_vis_conf_mat and len(observed.labels) > 1:
+        yield f"{prefix}/facet_label_map", facet_label_map(observed)
+
+
+def _facet_figures(observed: Observed, j: int) -> Iterator[tuple[str, Figure]]:
+    config = observed.config
+    if config.do_vis_examples_per_cluster:
+        yield "examples", top_examples(observed, j, config.n_examples_per_cluster)
+    if config.do_vis_recon:
+        yield "reconstructions", reconstructions(observed, j, config.n_recons_per_cluster)
+    if config.do_vis_pi:
+        pi = observed.model.prior[j].pi.detach().cpu().numpy()
+        yield "pi", plotting.mixture_weights(pi, f"{observed.spec.name}, facet {j}: mixture weights")
+    if config.do_vis_n_samples_per_cluster:
+        sizes = np.bincount(observed.predictions.clusters[:, j], minlength=config.n_clusters_j_list[j])
+        yield "cluster_sizes", plotting.cluster_sizes(sizes, f"{observed.title}, facet {j}: cluster sizes")
+    if config.do_vis_conf_mat:
+        for label in observed.labels:
+            yield f"confusion_{label}", confusion(observed, j, label)
 
 
 def generation_figures(
-    config: Config, model: MFCVAE, spec: DatasetSpec, coefficients: Coefficients
+    model: MFCVAE, config: Config, coefficients: Coefficients | None = None
 ) -> Iterator[tuple[str, Figure]]:
     """One figure of generated images per facet, under its logged name."""
-    n, temperature = config.n_sample_generations_per_cluster, config.temp_sample_generation
-    for j, n_clusters in enumerate(config.n_clusters_j_list):
-        title = f"{spec.name}, facet {j}: generated at temperature {temperature:g}"
-        figure = generations(model, j, range(n_clusters), n, temperature, coefficients, config.seed, title)
-        yield f"sample_generation/facet_{j}", figure
+    sampling = Sampling(config.n_sample_generations_per_cluster, config.temp_sample_generation, config.seed)
+    for j in range(config.J_n_mixtures):
+        yield f"sample_generation/facet_{j}", prior_generations(model, j, sampling, coefficients)

@@ -1,4 +1,4 @@
-"""One pass over images -> predictions, and what is done with them: ranking, sampling, swapping.
+"""From images to predictions: what a model says about a split, and what figures of it are drawn from.
 
 Everything here observes: it builds no graph and leaves the model's mode and the global random state as found.
 """
@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from datasets import to_device, to_float
+from config import Config
+from datasets import Dataset, DatasetSpec, Split, split_class_names, split_labels, to_device, to_float
 from mfcvae import MFCVAE, ElboTerms
 from progressive import Coefficients
+
+SplitName = Literal["train", "test"]
 
 
 class Predictions(NamedTuple):
@@ -24,14 +28,10 @@ class Predictions(NamedTuple):
 
     means: list[np.ndarray]
     """J arrays (N, D_j): m_j(x)."""
-    responsibilities: list[np.ndarray]
-    """J arrays (N, K_j): q(c_j | x). Empty if not asked for."""
     clusters: np.ndarray
     """(N, J): argmax_k q(c_j = k | x)."""
     confidences: np.ndarray
     """(N, J): max_k q(c_j = k | x)."""
-    terms: dict[str, float]
-    """Mean over the images of the loss and its terms; kl_z and kl_c summed over facets. Empty if not asked for."""
 
 
 SCALAR_TERMS = ElboTerms._fields[:-1]  # all but q_c_x
@@ -41,7 +41,7 @@ Forward = Callable[[Tensor, Coefficients | None], tuple[list[Tensor], ElboTerms]
 
 
 def at_means(model: MFCVAE, x: Tensor, coefficients: Coefficients | None = None) -> tuple[list[Tensor], ElboTerms]:
-    """z_j = m_j(x) and the ELBO's terms there, as in evaluation."""
+    """Take z_j = m_j(x) and the ELBO's terms there, as in evaluation."""
     output = model(x, coefficients, sample=False)
     return output.z, output.terms
 
@@ -58,53 +58,82 @@ def evaluating(model: MFCVAE) -> Iterator[None]:
         model.train(was_training)
 
 
+def device_of(model: MFCVAE) -> torch.device:
+    """Where the model's weights are."""
+    return next(model.parameters()).device
+
+
 def predict(
+    model: MFCVAE, images: Tensor, coefficients: Coefficients | None = None, batch_size: int = 1000
+) -> Predictions:
+    """Cluster every image in every facet at z_j = m_j(x); nothing is decoded.
+
+    images: (N, C, H, W) uint8, N at least 1, on any device.
+    """
+    found = []
+    with evaluating(model):
+        for x in _batches(model, images, batch_size):
+            z = [q.mean for q in model.encode(x, coefficients)]
+            found.append(_assigned(z, model.responsibilities(z)))
+    return _joined(found)
+
+
+def predict_with_terms(
     model: MFCVAE,
     images: Tensor,
     coefficients: Coefficients | None = None,
     batch_size: int = 1000,
-    with_terms: bool = True,
-    with_responsibilities: bool = False,
     forward: Forward | None = None,
-) -> Predictions:
-    """Predict every image, z_j = m_j(x). images: (N, C, H, W) uint8, N at least 1, on any device.
+) -> tuple[Predictions, dict[str, float]]:
+    """Predict every image, and take the mean over all of them of the loss and its terms.
 
-    Without the terms of the loss nothing is decoded: half the time, the same predictions. The responsibilities of a
-    large split take memory (SVHN's 200 + 50 clusters 73 MB). `forward` is another way, a compiled one, to what
-    `at_means` gives.
+    The terms kl_z and kl_c are summed over the facets. `forward` is another way, a compiled one, to what `at_means`
+    gives.
     """
     forward = forward or partial(at_means, model)
-    n_images, device = len(images), model.prior[0].mean.device
-    # Results are written into one tensor each: small ones kept between large temporaries would scatter the heap.
-    means = [torch.empty(n_images, prior.mean.shape[1], device=device) for prior in model.prior]  # J tensors (N, D_j)
-    q_c_x = [torch.empty(n_images, len(prior.mean), device=device) for prior in model.prior if with_responsibilities]
-    clusters = torch.empty(n_images, len(means), dtype=torch.long, device=device)
-    confidences = torch.empty(n_images, len(means), device=device)
-    sums = {name: 0.0 for name in SCALAR_TERMS if with_terms}
+    found = []
+    sums: dict[str, float | Tensor] = dict.fromkeys(SCALAR_TERMS, 0.0)
     with evaluating(model):
-        for first in range(0, n_images, batch_size):
-            rows = slice(first, first + batch_size)
-            x = to_float(to_device(images[rows], device))
-            if with_terms:
-                z, terms = forward(x, coefficients)
-                responsibilities = terms.q_c_x
-            else:
-                z = [q.mean for q in model.encode(x, coefficients)]
-                responsibilities = model.responsibilities(z)
-            for j, (z_j, q) in enumerate(zip(z, responsibilities, strict=True)):  # (B, D_j), (B, K_j)
-                means[j][rows] = z_j
-                confidences[rows, j], clusters[rows, j] = q.max(dim=1)
-                if with_responsibilities:
-                    q_c_x[j][rows] = q
-            for name in sums:  # summed on the device, no synchronisation
+        for x in _batches(model, images, batch_size):
+            z, terms = forward(x, coefficients)
+            found.append(_assigned(z, terms.q_c_x))
+            for name in sums:  # summed on the device: the host does not wait for it
                 sums[name] = sums[name] + getattr(terms, name).sum() * len(x)
-    return Predictions(
-        means=[m.cpu().numpy() for m in means],
-        responsibilities=[q.cpu().numpy() for q in q_c_x],
-        clusters=clusters.cpu().numpy(),
-        confidences=confidences.cpu().numpy(),
-        terms={name: float(total) / n_images for name, total in sums.items()},
-    )
+    return _joined(found), {name: float(total) / len(images) for name, total in sums.items()}
+
+
+def responsibilities(model: MFCVAE, means: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """q(c_j | x) at z_j = m_j(x). means: J arrays (N, D_j) -> J arrays (N, K_j)."""
+    with evaluating(model):
+        z = [torch.from_numpy(m).to(device_of(model)) for m in means]
+        return [q.cpu().numpy() for q in model.responsibilities(z)]
+
+
+class _Assigned(NamedTuple):
+    """What predictions are made of: one batch, on the device."""
+
+    z: list[Tensor]  # J tensors (B, D_j)
+    clusters: Tensor  # (B, J)
+    confidences: Tensor  # (B, J)
+
+
+def _batches(model: MFCVAE, images: Tensor, batch_size: int) -> Iterator[Tensor]:
+    """Batch by batch (B, C, H, W) in [0, 1], on the model's device."""
+    return (to_float(to_device(batch, device_of(model))) for batch in images.split(batch_size))
+
+
+def _assigned(z: list[Tensor], q_c_x: Sequence[Tensor]) -> _Assigned:
+    best = [q.max(dim=1) for q in q_c_x]  # J times (B,), (B,)
+    return _Assigned(z, torch.stack([b.indices for b in best], dim=1), torch.stack([b.values for b in best], dim=1))
+
+
+def _joined(batches: Sequence[_Assigned]) -> Predictions:
+    means = [torch.cat(parts).cpu().numpy() for parts in zip(*[batch.z for batch in batches], strict=True)]
+    clusters = torch.cat([batch.clusters for batch in batches]).cpu().numpy()
+    return Predictions(means, clusters, torch.cat([batch.confidences for batch in batches]).cpu().numpy())
+
+
+# --- clusters, and what figures are drawn from
 
 
 class RankedCluster(NamedTuple):
@@ -126,82 +155,48 @@ def rank_clusters(predictions: Predictions, j: int) -> list[RankedCluster]:
     return sorted(ranked, key=lambda cluster: -cluster.confidence)
 
 
-def decode(model: MFCVAE, z: Sequence[Tensor], coefficients: Coefficients | None = None) -> np.ndarray:
-    """Mean images of latents. z: J tensors (B, D_j) -> (B, C, H, W) float."""
-    with evaluating(model):
-        return model.decode(z, coefficients).cpu().numpy()
+@dataclass(frozen=True)
+class Observed:
+    """A model and what it says about the images of one split: every figure of a split is drawn from one of these."""
+
+    model: MFCVAE
+    config: Config
+    spec: DatasetSpec
+    split: Split
+    split_name: SplitName
+    predictions: Predictions
+    coefficients: Coefficients | None = None
+    """How far each facet takes part; in full where there are none."""
+
+    @property
+    def title(self) -> str:
+        """The start of every figure's title: data set and split."""
+        return f"{self.spec.name}, {self.split_name} split"
+
+    @cached_property
+    def labels(self) -> dict[str, np.ndarray]:
+        """Label name -> (N,) indices of classes."""
+        return split_labels(self.split, self.spec)
+
+    @cached_property
+    def class_names(self) -> dict[str, np.ndarray]:
+        """Label name -> (N,) names of classes, to be shown."""
+        return split_class_names(self.split, self.spec)
+
+    @cached_property
+    def ranked(self) -> list[list[RankedCluster]]:
+        """Of each facet: its clusters that have members, by mean confidence."""
+        return [rank_clusters(self.predictions, j) for j in range(self.config.J_n_mixtures)]
 
 
-def reconstruct(model: MFCVAE, means: Sequence[np.ndarray], coefficients: Coefficients | None = None) -> np.ndarray:
-    """Mean images of latents on the host. means: J arrays (B, D_j) -> (B, C, H, W) float."""
-    device = model.prior[0].mean.device
-    return decode(model, [torch.from_numpy(m).to(device) for m in means], coefficients)
-
-
-def swap_facet(
-    first: Sequence[np.ndarray], second: Sequence[np.ndarray], j: int
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Exchange facet j's latents within pairs. first, second: J arrays (n, D_i) -> the same with entry j exchanged."""
-    swapped_first = [b if i == j else a for i, (a, b) in enumerate(zip(first, second, strict=True))]
-    swapped_second = [a if i == j else b for i, (a, b) in enumerate(zip(first, second, strict=True))]
-    return swapped_first, swapped_second
-
-
-def pair_members(first: RankedCluster, second: RankedCluster, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """The most confident members of two clusters, pairwise: two arrays of at most n indices into the split.
-
-    Within one cluster, neighbours in confidence are paired, as an image paired with itself would show nothing.
-    """
-    if first.cluster == second.cluster:
-        n = min(n, len(first.members) // 2)
-        return first.members[0 : 2 * n : 2], first.members[1 : 2 * n : 2]
-    n = min(n, len(first.members), len(second.members))
-    return first.members[:n], second.members[:n]
-
-
-def compose(
+def observe(
     model: MFCVAE,
-    rows: tuple[int, Sequence[int]],
-    columns: tuple[int, Sequence[int]],
-    held: Sequence[int],
-    coefficients: Coefficients,
-) -> np.ndarray:
-    """Decode every combination of cluster means of two facets: (R, Q, C, H, W).
-
-    rows, columns: (facet, clusters of it). held: J clusters; any other facet i stays at the mean of held[i].
-    """
-    R, Q = len(rows[1]), len(columns[1])
-    z = []
-    with torch.no_grad():
-        for i, prior in enumerate(model.prior):
-            c = torch.tensor(held[i]).repeat(R * Q)  # (R Q,)
-            if i == rows[0]:
-                c = torch.tensor(list(rows[1])).repeat_interleave(Q)
-            elif i == columns[0]:
-                c = torch.tensor(list(columns[1])).repeat(R)
-            z.append(prior.mean[c.to(prior.mean.device)])  # (R Q, D_i)
-    images = decode(model, z, coefficients)
-    return images.reshape(R, Q, *images.shape[1:])
-
-
-def sample_cluster_images(
-    model: MFCVAE, j: int, n: int, temperature: float, coefficients: Coefficients, seed: int
-) -> np.ndarray:
-    """n images from each cluster of facet j: (K_j, n, C, H, W).
-
-    z_j ~ p(z_j | c_j = k); for every other facet i, c_i ~ pi_i and z_i ~ p(z_i | c_i). The temperature scales the
-    standard deviations. The numbers are drawn on the host from a generator of their own.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    n_clusters = len(model.prior[j].mean)
-    z = []
-    with torch.no_grad():
-        for i, prior in enumerate(model.prior):
-            if i == j:
-                c = torch.arange(n_clusters).repeat_interleave(n)  # (K_j * n,)
-            else:
-                c = torch.multinomial(prior.pi.cpu(), n_clusters * n, replacement=True, generator=generator)
-            eps = torch.randn(len(c), prior.mean.shape[1], generator=generator)  # (K_j * n, D_i)
-            z.append(prior.sample(c.to(prior.mean.device), eps.to(prior.mean.device), temperature))
-    images = decode(model, z, coefficients)
-    return images.reshape(n_clusters, n, *images.shape[1:])  # (K_j * n, C, H, W) -> (K_j, n, C, H, W)
+    config: Config,
+    dataset: Dataset,
+    split_name: SplitName,
+    coefficients: Coefficients | None = None,
+) -> Observed:
+    """Predict a split once, for all of its figures."""
+    split = dataset.train if split_name == "train" else dataset.test
+    predictions = predict(model, split.images, coefficients, config.eval_batch_size)
+    return Observed(model, config, dataset.spec, split, split_name, predictions, coefficients)

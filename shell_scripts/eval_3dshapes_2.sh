@@ -1,12 +1,3 @@
 #!/usr/bin/env bash
-# Figures of a model trained with configs/3dshapes_2.yml: ./eval_3dshapes_2.sh [model.pt] [flags of eval_all.py]
-# The model's path starts where you are, those in flags at the repository.
 set -euo pipefail
-model=pretrained_models/3dshapes_2.pt
-if [[ $# -gt 0 && $1 != -* ]]; then
-    model=$(realpath -m -- "$1")
-    shift
-fi
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-exec "${PYTHON:-python}" eval_all.py --model_path "$model" --temperature 0.3 --swapped_facet 1 \
-    --first_n_clusters_swapped_1 10 --first_n_clusters_swapped_2 10 "$@"
+exec "$(dirname "${BASH_SOURCE[0]}")/eval.sh" 3dshapes_2 "$@"

@@ -18,19 +18,19 @@ import eval_compositionality
 import eval_sample_generation
 import eval_top10_cluster_examples
 from config import build_config
-from datasets import dataset_spec, load_dataset
-from evaluation import opening as evaluation
+from datasets import DATASETS, DatasetSpec, Split, dataset_spec, load_dataset
 from evaluation.figures import cluster_label, composition, confusion
-from evaluation.predictions import RankedCluster, predict
+from evaluation.opening import default_folder, observe_model
+from evaluation.predictions import Observed, Predictions, RankedCluster, predict
+from evaluation.writing import Choices, FigureFolder, cluster_pairs, write_swaps
 from initialisation import mixture_means
 from load_model import export_published, save_model
 from mfcvae import MFCVAE
-from progressive import full_coefficients
 from utils import UserError, preserved_random_state
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = [
-    "eval_all", "eval_compositionality", "eval_sample_generation", "eval_top10_cluster_examples", "evaluation.opening",
+    "eval_all", "eval_compositionality", "eval_sample_generation", "eval_top10_cluster_examples", "evaluation.writing",
     "readers.image_files", "evaluation.predictions", "load_model", "predict",
 ]  # fmt: skip
 
@@ -47,7 +47,7 @@ def tiny_model(folder: Path, J: int) -> Path:
         torch.manual_seed(0)
         model = MFCVAE(config, dataset_spec(config))
         images = load_dataset(config, torch.device("cpu")).train.images
-        encodings = predict(model, images, full_coefficients(J), 500).means
+        encodings = predict(model, images, batch_size=500).means
         for prior, start in zip(model.prior, mixture_means(encodings, [4] * J, seed=0), strict=True):
             prior.start_at(start)
     save_model(model, config, folder / "save_dict.pt")
@@ -69,7 +69,7 @@ def arguments(model: Path, folder: Path, *more: str) -> list[str]:
 
 
 def figures_of(name: str, J: int) -> set[str]:
-    return {f"{name.format(j)}.{suffix}" for j in range(J) for suffix in ("pdf", "png")}
+    return {f"{name.format(j)}.png" for j in range(J)}
 
 
 def test_top_examples_and_generations(models, tmp_path):
@@ -86,22 +86,27 @@ def test_compositionality_of_any_facet(models, tmp_path, J, swapped):
     assert eval_compositionality.main(arguments(models[J], tmp_path, *flags)) == 0
     found = files(tmp_path)
     overviews = {f"composition_overview_facets_{i}_{swapped}" for i in range(J) if i != swapped}
-    assert {name for name in found if "overview" in name} == {f"{o}.{s}" for o in overviews for s in ("pdf", "png")}
+    assert {name for name in found if "overview" in name} == {f"{overview}.png" for overview in overviews}
     swaps = {name for name in found if name.startswith("swap")}
     folders = {Path(name).parent.name for name in swaps}
     assert len(folders) == 3
     sides = [f"x_x_hat_{moment}_{side}" for moment in ("before", "after") for side in (0, 1)]
-    figures = [f"{side}.{suffix}" for side in sides for suffix in ("pdf", "png")]
-    assert swaps == {f"{folder}/{figure}" for folder in folders for figure in figures}
+    assert swaps == {f"{folder}/{side}.png" for folder in folders for side in sides}
+
+
+def test_formats_that_are_asked_for(models, tmp_path):
+    eval_sample_generation.main(arguments(models[1], tmp_path, "--formats", "pdf", "svg"))
+    assert files(tmp_path) == {"generations_facet_0.pdf", "generations_facet_0.svg"}
 
 
 def test_everything_at_once_is_the_same_bytes(models, tmp_path):
-    flags = ["--swapped_facet", "0", "--seed", "3"]
+    formats = ["--formats", "png", "pdf"]
+    flags = ["--swapped_facet", "0", "--seed", "3", *formats]
     eval_all.main(arguments(models[2], tmp_path / "all", *flags))
     eval_all.main(arguments(models[2].with_name("published.pt"), tmp_path / "published", *flags))
-    eval_top10_cluster_examples.main(arguments(models[2], tmp_path / "one"))
-    eval_sample_generation.main(arguments(models[2], tmp_path / "one", "--seed", "3"))
-    eval_compositionality.main(arguments(models[2], tmp_path / "one", "--swapped_facet", "0"))
+    eval_top10_cluster_examples.main(arguments(models[2], tmp_path / "one", *formats))
+    eval_sample_generation.main(arguments(models[2], tmp_path / "one", "--seed", "3", *formats))
+    eval_compositionality.main(arguments(models[2], tmp_path / "one", "--swapped_facet", "0", *formats))
     assert files(tmp_path / "all") == files(tmp_path / "one") == files(tmp_path / "published")
     for name in files(tmp_path / "all"):
         content = (tmp_path / "all" / name).read_bytes()
@@ -110,9 +115,9 @@ def test_everything_at_once_is_the_same_bytes(models, tmp_path):
 
 
 def test_figures_go_beside_a_runs_model(tmp_path):
-    assert evaluation.default_folder(tmp_path / "mnist.pt") == Path("results/mnist/evaluation")
+    assert default_folder(tmp_path / "mnist.pt") == Path("results/mnist/evaluation")
     (tmp_path / "config.yml").touch()
-    assert evaluation.default_folder(tmp_path / "save_dict.pt") == tmp_path / "evaluation"
+    assert default_folder(tmp_path / "save_dict.pt") == tmp_path / "evaluation"
 
 
 def test_rows_say_how_much_of_a_cluster_its_majority_is():
@@ -121,43 +126,52 @@ def test_rows_say_how_much_of_a_cluster_its_majority_is():
     assert label == "cluster 4 · n 3 · conf 0.50 · digit 7 67%"
 
 
+def toy_observed(clusters: np.ndarray, labels: torch.Tensor, spec: DatasetSpec) -> Observed:
+    """What figures without images are drawn from. clusters (N, J), labels (N, L)."""
+    predictions = Predictions([], clusters, np.ones(clusters.shape))
+    split = Split(torch.zeros(len(labels), *spec.image_shape, dtype=torch.uint8), labels)
+    return Observed(None, build_config({"dataset": "digits"}), spec, split, "test", predictions)
+
+
 def test_hundreds_of_classes_are_no_confusion_matrix():
     y = np.arange(300)
-    figure = confusion(y, y % 5, [str(i) for i in y], "ids")
+    spec = dataclasses.replace(DATASETS["digits"], label_names=("id",), class_names=(tuple(map(str, y)),))
+    figure = confusion(toy_observed(y[:, None] % 5, torch.from_numpy(y[:, None]), spec), 0, "id")
     assert "300 classes: too many" in figure.axes[0].texts[0].get_text()
 
 
-def test_an_overview_holds_further_facets_at_their_largest_cluster(models, tmp_path):
+def test_an_overview_holds_further_facets_at_their_largest_cluster(models):
     """And says so, and how many clusters it shows."""
-    opened = evaluation.open_evaluation(evaluation.evaluation_parser(None).parse_args(arguments(models[3], tmp_path)))
-    sizes = np.bincount(opened.predictions.clusters[:, 1])
-    figure = composition(opened.model, opened.ranked, (2, 0), 2, opened.labels, opened.coefficients, "digits")
+    observed = observe_model(models[3])
+    sizes = np.bincount(observed.predictions.clusters[:, 1])
+    figure = composition(observed, (2, 0), 2)
     title = " ".join(figure.get_suptitle().split())
     assert title.endswith(f"of facets 2 and 0, facet 1 at its cluster {sizes.argmax()}")
-    assert figure.axes[0].get_ylabel() == f"clusters of facet 2, 2 of {len(opened.ranked[2])}"
+    assert figure.axes[0].get_ylabel() == f"clusters of facet 2, 2 of {len(observed.ranked[2])}"
 
 
 def test_each_pair_of_clusters_comes_once():
     ranked = [RankedCluster(k, np.array([k]), 1.0) for k in (7, 3, 5, 1)]
 
     def pairs(n_1: int, n_2: int) -> list[tuple[int, int]]:
-        return [(a.cluster, b.cluster) for a, b in eval_compositionality.cluster_pairs(ranked, n_1, n_2)]
+        return [(a.cluster, b.cluster) for a, b in cluster_pairs(ranked, n_1, n_2)]
 
     assert pairs(2, 2) == [(7, 7), (7, 3), (3, 3)]
     assert pairs(1, 3) == pairs(3, 1) == [(7, 7), (7, 3), (7, 5)]
     assert len(pairs(10, 10)) == 10
     many = [RankedCluster(k, np.array([k]), 1.0) for k in range(25)]
-    assert len(eval_compositionality.cluster_pairs(many, 10, 10)) == 55
+    assert len(cluster_pairs(many, 10, 10)) == 55
 
 
 def test_random_state_and_gradient_mode_stay(models, tmp_path, monkeypatch):
     kept = {}
-    opened = evaluation.open_evaluation
+    opened = eval_all.open_evaluation
 
     def remember(parsed):
-        kept["evaluation"] = opened(parsed)
-        kept["state"] = {name: tensor.clone() for name, tensor in kept["evaluation"].model.state_dict().items()}
-        return kept["evaluation"]
+        observed, folder = opened(parsed)
+        kept["model"] = observed.model
+        kept["state"] = {name: tensor.clone() for name, tensor in observed.model.state_dict().items()}
+        return observed, folder
 
     monkeypatch.setattr(eval_all, "open_evaluation", remember)
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
@@ -166,9 +180,8 @@ def test_random_state_and_gradient_mode_stay(models, tmp_path, monkeypatch):
     assert random.getstate() == before[1]
     np.testing.assert_array_equal(np.random.get_state()[1], before[2])
     assert torch.is_grad_enabled()
-    model = kept["evaluation"].model
-    assert not model.training
-    assert all(torch.equal(tensor, kept["state"][name]) for name, tensor in model.state_dict().items())
+    assert not kept["model"].training
+    assert all(torch.equal(tensor, kept["state"][name]) for name, tensor in kept["model"].state_dict().items())
 
 
 def test_nothing_happens_at_import(tmp_path):
@@ -199,6 +212,8 @@ BAD_INPUT = {
     "no such split": (eval_all, ["--split", "valid"], "--split"),
     "no such device": (eval_all, ["--device", "abacus"], "device = 'abacus'"),
     "no batches": (eval_all, ["--batch_size", "0"], "--batch_size.*at least 1"),
+    "no such format": (eval_all, ["--formats", "gif"], "--formats"),
+    "not published": (eval_all, ["--published", "mnis"], "--published"),
     "no seed": (eval_all, ["--seed", "-1"], "--seed"),
 }
 
@@ -236,13 +251,10 @@ def test_a_missing_data_set_is_one_line(models, tmp_path):
         eval_all.main(arguments(tmp_path / "m.pt", tmp_path, "--data_dir", str(tmp_path)))
 
 
-PUBLISHED = {"mnist": ("1.0", "0"), "svhn": ("0.3", "1"), "3dshapes_1": ("0.3", "1"), "3dshapes_2": ("0.3", "1")}
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_shell_scripts_pass_the_published_flags_and_more(name, models):
+@pytest.mark.parametrize("name", ["mnist", "svhn", "3dshapes_1", "3dshapes_2"])
+def test_shell_scripts_draw_what_is_published_and_pass_flags_on(name, models):
     """What would be run: PYTHON=echo shows it."""
-    script, (temperature, facet) = ROOT / "shell_scripts" / f"eval_{name}.sh", PUBLISHED[name]
+    script = ROOT / "shell_scripts" / f"eval_{name}.sh"
 
     def shown(*words: str) -> str:
         environment = os.environ | {"PYTHON": "echo"}
@@ -250,11 +262,26 @@ def test_shell_scripts_pass_the_published_flags_and_more(name, models):
             [script, *words], cwd=models[2].parent, env=environment, capture_output=True, text=True, check=True
         ).stdout.strip()
 
-    flags = f"--temperature {temperature} --swapped_facet {facet}"
-    flags += " --first_n_clusters_swapped_1 10 --first_n_clusters_swapped_2 10"
-    assert shown() == f"eval_all.py --model_path pretrained_models/{name}.pt {flags}"
-    assert shown(models[2].name, "--seed", "1") == f"eval_all.py --model_path {models[2]} {flags} --seed 1"
-    assert shown("--seed", "1") == f"eval_all.py --model_path pretrained_models/{name}.pt {flags} --seed 1"
+    assert shown() == f"eval_all.py --model_path pretrained_models/{name}.pt --published {name}"
+    assert shown(models[2].name, "--seed", "1") == f"eval_all.py --model_path {models[2]} --published {name} --seed 1"
+    assert shown("--seed", "1") == f"eval_all.py --model_path pretrained_models/{name}.pt --published {name} --seed 1"
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([], Choices(0.3, 0, None, 5, 5)),
+        (["--published", "mnist"], Choices(1.0, 0, 0, 10, 10)),
+        (["--published", "svhn"], Choices(0.3, 0, 1, 10, 10)),
+        (["--published", "3dshapes_1"], Choices(0.3, 0, 1, 10, 10)),
+        (["--temperature", "0.5", "--seed", "4", "--published", "3dshapes_2"], Choices(0.5, 4, 1, 10, 10)),
+    ],
+)
+def test_flags_win_over_what_is_published(models, tmp_path, monkeypatch, flags, expected):
+    found = []
+    monkeypatch.setattr(eval_all, "evaluate_all", lambda observed, folder, choices: found.append(choices))
+    eval_all.main(arguments(models[2], tmp_path, *flags))
+    assert found == [expected]
 
 
 def test_a_shell_script_runs_from_any_directory_and_passes_errors_out(models, tmp_path):
@@ -268,7 +295,7 @@ def test_a_shell_script_runs_from_any_directory_and_passes_errors_out(models, tm
     done = run(model.name, "--results_dir", str(tmp_path), "--first_n_clusters_swapped_1", "1")
     assert done.returncode == 0, done.stderr
     assert f"wrote {tmp_path}" in done.stdout
-    assert "generations_facet_1.pdf" in files(tmp_path)
+    assert "generations_facet_1.png" in files(tmp_path)
     wrong = run(model.name, "--sed", "1")
     assert wrong.returncode == 2
     assert wrong.stderr == "error: unknown flag '--sed'; did you mean '--seed'?\n"
@@ -276,9 +303,7 @@ def test_a_shell_script_runs_from_any_directory_and_passes_errors_out(models, tm
 
 def test_a_cluster_with_one_member_is_swapped_with_nobody(models, tmp_path):
     """Within it there are no pairs: an empty figure, not a crash."""
-    opened = evaluation.open_evaluation(evaluation.evaluation_parser(None).parse_args(arguments(models[2], tmp_path)))
-    lonely = [RankedCluster(0, np.array([5]), 1.0)]
-    eval_compositionality.draw(opened._replace(ranked=[lonely, lonely]), 0, 1, 1)
-    assert (
-        len([name for name in files(tmp_path) if name.startswith("swap_clusters_0_0/")]) == 8
-    )  # four figures, each as PDF and PNG
+    observed = observe_model(models[2])
+    observed.__dict__["ranked"] = [[RankedCluster(0, np.array([5]), 1.0)]] * 2  # where the property keeps it
+    write_swaps(observed, FigureFolder(tmp_path), Choices(swapped_facet=0))
+    assert len([name for name in files(tmp_path) if name.startswith("swap_clusters_0_0/")]) == 4

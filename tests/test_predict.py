@@ -15,8 +15,8 @@ from test_eval_scripts import tiny_model
 import predict
 from datasets import load_dataset
 from evaluation.predictions import predict as predict_split
+from evaluation.predictions import responsibilities
 from load_model import load_model_from_save_dict
-from progressive import full_coefficients
 from readers import image_files
 from readers.image_files import fit_image, open_images
 from utils import UserError
@@ -51,7 +51,7 @@ def clusters(path: Path) -> np.ndarray:
 def test_png_and_npz_give_the_clusters_of_the_split(model_path, test_images, tmp_path):
     model, config = load_model_from_save_dict(model_path)
     split = torch.from_numpy(test_images)[:, None]
-    expected = predict_split(model, split, full_coefficients(2), config.eval_batch_size)
+    expected = predict_split(model, split, batch_size=config.eval_batch_size)
     folder = tmp_path / "images"
     folder.mkdir()
     for i, image in enumerate(test_images):
@@ -73,12 +73,11 @@ def test_means_and_responsibilities_if_asked(model_path, test_images, tmp_path):
     np.savez(tmp_path / "i.npz", images=test_images[:20])
     flags = ("--with_means", "--with_responsibilities")
     assert run_predict(model_path, tmp_path / "o.csv", tmp_path / "i.npz", flags=flags) == 0
-    expected = predict_split(
-        model, torch.from_numpy(test_images[:20, None]), full_coefficients(2), 20, with_responsibilities=True
-    )
+    expected = predict_split(model, torch.from_numpy(test_images[:20, None]))
+    q_c_x = responsibilities(model, expected.means)
     rows = read(tmp_path / "o.csv")
     for j in range(2):
-        for part, values in (("mean", expected.means[j]), ("responsibility", expected.responsibilities[j])):
+        for part, values in (("mean", expected.means[j]), ("responsibility", q_c_x[j])):
             found = [[float(row[f"facet_{j}_{part}_{d}"]) for d in range(values.shape[1])] for row in rows]
             np.testing.assert_allclose(found, values, rtol=1e-5, atol=1e-30)
     assert run_predict(model_path, tmp_path / "short.csv", tmp_path / "i.npz") == 0

@@ -7,8 +7,24 @@ import pytest
 import torch
 from conftest import ReferenceCase
 
-from evaluation import predictions as inference
-from evaluation.predictions import Predictions, RankedCluster
+from evaluation import decoding
+from evaluation.decoding import (
+    FacetClusters,
+    Sampling,
+    compose,
+    decode,
+    pair_members,
+    reconstruct,
+    sample_cluster_images,
+)
+from evaluation.predictions import (
+    Predictions,
+    RankedCluster,
+    predict,
+    predict_with_terms,
+    rank_clusters,
+    responsibilities,
+)
 from progressive import full_coefficients
 
 
@@ -22,31 +38,30 @@ def images(case: ReferenceCase, n: int = 40) -> torch.Tensor:
 
 
 def toy_predictions(clusters: list[int], confidences: list[float]) -> Predictions:
-    return Predictions([], [], np.array(clusters)[:, None], np.array(confidences)[:, None], {})
+    return Predictions([], np.array(clusters)[:, None], np.array(confidences)[:, None])
 
 
-def test_predict_is_the_models_evaluation(case):
-    model, x, weights = case.model(), images(case), full_coefficients(case.config.J_n_mixtures)
-    whole = inference.predict(model, x, weights, 40, with_responsibilities=True)
+def test_predictions_are_the_models_evaluation(case):
+    model, x, J = case.model(), images(case), case.config.J_n_mixtures
+    whole, terms = predict_with_terms(model, x, batch_size=40)
     with torch.no_grad():
-        output = model(x / 255, weights, sample=False)
-    for j in range(case.config.J_n_mixtures):
+        output = model(x / 255, sample=False)
+    found = responsibilities(model, whole.means)
+    for j in range(J):
         np.testing.assert_array_equal(whole.means[j], output.z[j])
-        np.testing.assert_array_equal(whole.responsibilities[j], output.terms.q_c_x[j])
-        np.testing.assert_array_equal(whole.clusters[:, j], whole.responsibilities[j].argmax(1))
-        np.testing.assert_array_equal(whole.confidences[:, j], whole.responsibilities[j].max(1))
-    assert whole.terms["loss"] == pytest.approx(float(output.terms.loss), rel=1e-5)
-    batched = inference.predict(model, x, weights, 7)
+        np.testing.assert_array_equal(found[j], output.terms.q_c_x[j])
+        np.testing.assert_array_equal(whole.clusters[:, j], found[j].argmax(1))
+        np.testing.assert_array_equal(whole.confidences[:, j], found[j].max(1))
+    assert terms["loss"] == pytest.approx(float(output.terms.loss), rel=1e-5)
+    assert terms["kl_z"] == pytest.approx(float(output.terms.kl_z.sum()), rel=1e-5)
+    batched, batched_terms = predict_with_terms(model, x, full_coefficients(J), 7)
     np.testing.assert_allclose(batched.means[0], whole.means[0], rtol=1e-3, atol=1e-5)
-    assert batched.terms["loss"] == pytest.approx(whole.terms["loss"], rel=1e-4)
+    assert batched_terms["loss"] == pytest.approx(terms["loss"], rel=1e-4)
 
 
 def test_without_terms_the_predictions_are_the_same(case):
-    model, x, weights = case.model(), images(case), full_coefficients(case.config.J_n_mixtures)
-    full, short = (
-        inference.predict(model, x, weights, 16, asked, with_responsibilities=asked) for asked in (True, False)
-    )
-    assert short.terms == {} and short.responsibilities == []
+    model, x = case.model(), images(case)
+    (full, _), short = predict_with_terms(model, x, batch_size=16), predict(model, x, batch_size=16)
     for one, other in zip(full.means, short.means, strict=True):
         np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(full.clusters, short.clusters)
@@ -54,13 +69,15 @@ def test_without_terms_the_predictions_are_the_same(case):
 
 
 def test_nothing_changes_and_no_graph_is_built(case):
-    model, x, weights = case.model().train(), images(case), full_coefficients(case.config.J_n_mixtures)
+    model, x = case.model().train(), images(case)
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     random_state = torch.get_rng_state()
-    means = inference.predict(model, x, weights, 16).means
-    inference.reconstruct(model, means, weights)
-    inference.sample_cluster_images(model, 0, 2, 1.0, weights, seed=0)
-    inference.compose(model, (0, [0, 1]), (1, [0]), [0] * case.config.J_n_mixtures, weights)
+    means = predict(model, x, batch_size=16).means
+    predict_with_terms(model, x, batch_size=16)
+    responsibilities(model, means)
+    reconstruct(model, means)
+    sample_cluster_images(model, 0, Sampling(2, 1.0))
+    compose(model, FacetClusters(0, [0, 1]), FacetClusters(1, [0]), [0] * case.config.J_n_mixtures)
     assert model.training
     assert torch.equal(torch.get_rng_state(), random_state)
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
@@ -68,7 +85,7 @@ def test_nothing_changes_and_no_graph_is_built(case):
 
 
 def test_ranking_by_hand():
-    ranked = inference.rank_clusters(toy_predictions([4, 1, 4, 1, 7], [0.5, 0.9, 0.7, 0.8, 0.6]), 0)
+    ranked = rank_clusters(toy_predictions([4, 1, 4, 1, 7], [0.5, 0.9, 0.7, 0.8, 0.6]), 0)
     assert [cluster.cluster for cluster in ranked] == [1, 4, 7]  # means .85, .6, .6
     assert [list(cluster.members) for cluster in ranked] == [[1, 3], [2, 0], [4]]
     assert [cluster.confidence for cluster in ranked] == pytest.approx([0.85, 0.6, 0.6])
@@ -76,45 +93,45 @@ def test_ranking_by_hand():
 
 def test_pairs_of_members():
     a, b = RankedCluster(0, np.array([5, 3, 8, 1, 2]), 1.0), RankedCluster(1, np.array([7, 9]), 1.0)
-    assert [list(side) for side in inference.pair_members(a, b, 10)] == [[5, 3], [7, 9]]
-    assert [list(side) for side in inference.pair_members(a, b, 1)] == [[5], [7]]
-    assert [list(side) for side in inference.pair_members(a, a, 10)] == [[5, 8], [3, 1]]
+    assert [list(side) for side in pair_members(a, b, 10)] == [[5, 3], [7, 9]]
+    assert [list(side) for side in pair_members(a, b, 1)] == [[5], [7]]
+    assert [list(side) for side in pair_members(a, a, 10)] == [[5, 8], [3, 1]]
     lonely = RankedCluster(2, np.array([4]), 1.0)
-    assert [list(side) for side in inference.pair_members(lonely, lonely, 10)] == [[], []]
+    assert [list(side) for side in pair_members(lonely, lonely, 10)] == [[], []]
 
 
 @pytest.mark.parametrize("j", [0, 1, 2])
 def test_swapping_exchanges_one_facet_and_twice_is_nothing(three, j):
-    means = inference.predict(three.model(), images(three), full_coefficients(3), 40).means
+    means = predict(three.model(), images(three)).means
     first, second = [m[:5] for m in means], [m[5:10] for m in means]
-    one, other = inference.swap_facet(first, second, j)
+    one, other = decoding.swap_facet(first, second, j)
     for i in range(3):
         np.testing.assert_array_equal(one[i], (second if i == j else first)[i])
         np.testing.assert_array_equal(other[i], (first if i == j else second)[i])
-    for side, original in zip(inference.swap_facet(one, other, j), (first, second), strict=True):
+    for side, original in zip(decoding.swap_facet(one, other, j), (first, second), strict=True):
         for z, z_original in zip(side, original, strict=True):
             np.testing.assert_array_equal(z, z_original)
 
 
 def test_compositions_are_the_decoded_means(three):
-    model, weights = three.model(), full_coefficients(3)
-    cells = inference.compose(model, (2, [1, 0]), (0, [3, 2, 1]), [0, 2, 0], weights)
+    model = three.model()
+    cells = compose(model, FacetClusters(2, [1, 0]), FacetClusters(0, [3, 2, 1]), [0, 2, 0])
     assert cells.shape == (2, 3, *three.spec.image_shape)
     rest = model.prior[1].mean[2]
     for r, k in enumerate([1, 0]):
         for q, c in enumerate([3, 2, 1]):
             z = [z[None].detach() for z in (model.prior[0].mean[c], rest, model.prior[2].mean[k])]
-            np.testing.assert_allclose(cells[r, q], inference.decode(model, z, weights)[0], rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(cells[r, q], decode(model, z)[0], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.3, 1.0])
 def test_samples_have_the_mixtures_distribution(three, monkeypatch, temperature):
     """A row per cluster of the facet; of the others clusters by their weights, which differ here."""
     model, n = three.model(), 4_000
-    monkeypatch.setattr(inference, "decode", lambda model, z, weights: torch.cat(list(z), dim=1).numpy())
+    monkeypatch.setattr(decoding, "decode", lambda model, z, coefficients: torch.cat(list(z), dim=1).numpy())
     with torch.no_grad():
         model.prior[0].pi_logits.copy_(torch.linspace(-2, 1, len(model.prior[0].pi)))
-        samples = inference.sample_cluster_images(model, 1, n, temperature, full_coefficients(3), seed=0)
+        samples = sample_cluster_images(model, 1, Sampling(n, temperature))
         first, second = np.split(samples, np.cumsum(three.config.z_j_dim_list)[:-1], axis=-1)[:2]  # (K_1, n, D_j)
         factor = torch.tril(model.prior[1].free_spread)
         factor.diagonal(dim1=1, dim2=2).copy_(model.prior[1].positive(factor.diagonal(dim1=1, dim2=2)))
@@ -127,17 +144,17 @@ def test_samples_have_the_mixtures_distribution(three, monkeypatch, temperature)
 
 
 def test_decoding_takes_the_coefficients_into_account(three):
-    model, means = three.model(), inference.predict(three.model(), images(three), full_coefficients(3), 40).means
+    model, means = three.model(), predict(three.model(), images(three)).means
     whole, without = (
-        inference.reconstruct(model, means, weights)
-        for weights in (full_coefficients(3), full_coefficients(3)._replace(alpha_dec=(0.0, 1.0, 1.0)))
+        reconstruct(model, means, coefficients)
+        for coefficients in (None, full_coefficients(3)._replace(alpha_dec=(0.0, 1.0, 1.0)))
     )
     assert np.abs(whole - without).max() > 1e-3
 
 
 def test_samples_follow_their_seed(three):
-    model, weights = three.model(), full_coefficients(3)
-    one, again, other = (inference.sample_cluster_images(model, 1, 3, 0.5, weights, seed) for seed in (1, 1, 2))
+    model = three.model()
+    one, again, other = (sample_cluster_images(model, 1, Sampling(3, 0.5, seed)) for seed in (1, 1, 2))
     assert one.shape == (three.config.n_clusters_j_list[1], 3, *three.spec.image_shape)
     np.testing.assert_array_equal(one, again)
     assert (one != other).any()

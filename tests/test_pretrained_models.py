@@ -14,7 +14,6 @@ from datasets import load_dataset, split_labels
 from evaluation.predictions import predict
 from evaluation.scores import cluster_scores
 from load_model import load_model_from_save_dict
-from progressive import full_coefficients
 from render_3dshapes import write_file
 
 HERE = Path(__file__).resolve().parent.parent
@@ -42,7 +41,7 @@ SCORES = {
 def check_scores(name: str, data_dir: Path) -> None:
     model, config = load_model_from_save_dict(HERE / f"pretrained_models/{name}.pt")
     dataset = load_dataset(dataclasses.replace(config, data_dir=str(data_dir)), torch.device("cpu"))
-    predictions = predict(model, dataset.test.images, full_coefficients(2), 1000)
+    predictions = predict(model, dataset.test.images)
     for label, y in split_labels(dataset.test, dataset.spec).items():
         accuracies = [cluster_scores(y, predictions.clusters[:, j]).accuracy for j in (0, 1)]
         assert accuracies == pytest.approx(SCORES[name][label], abs=5e-4 if len(y) > 5000 else 5e-3), label

@@ -21,7 +21,7 @@ from evaluation.scores import cluster_scores
 from initialisation import mixture_means
 from interrupts import Interrupt, signals_as_interrupt
 from mfcvae import MFCVAE
-from progressive import full_coefficients, progressive_coefficients
+from progressive import progressive_coefficients
 
 HERE = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")
@@ -211,7 +211,7 @@ def test_a_run_starts_at_fitted_mixtures_and_initialised_layers():
     dataset = load_dataset(config, CPU)
     training = train.Training(config, dataset.spec, CPU)
     training.initialise(dataset.train)
-    encodings = predict(training.model, dataset.train.images, full_coefficients(2), 500).means
+    encodings = predict(training.model, dataset.train.images, batch_size=500).means
     for j, means in enumerate(mixture_means(encodings, config.n_clusters_j_list, config.seed)):
         torch.testing.assert_close(training.model.prior[j].mean.detach(), torch.from_numpy(means), rtol=1e-3, atol=1e-4)
         assert encodings[j].std(axis=0) == pytest.approx(0.1, rel=0.3)  # not exactly: of all images, not of the batch
