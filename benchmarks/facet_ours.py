@@ -1,4 +1,4 @@
-"""MFCVAE as a method of facets.py: configs/folder.yml with nothing set but the number of facets and of their clusters."""
+"""MFCVAE as a method of facets.py: configs/folder.yml with nothing set but the numbers of facets and clusters."""
 
 from __future__ import annotations
 

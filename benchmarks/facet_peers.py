@@ -30,7 +30,7 @@ REG_COVAR = 1e-3
 PRETRAINING_EPOCHS, CLUSTERING_EPOCHS = 100, 150
 """Of ENRC and VaDE, the defaults of ClustPy."""
 MAX_IMAGES = 200_000
-"""Through one training of ENRC or VaDE, epochs times images: on larger sets both numbers of epochs are reduced alike."""
+"""Epochs times images of one training of ENRC or VaDE: on larger sets both numbers of epochs are reduced alike."""
 
 Clusterer = Callable[[FacetSet, int], np.ndarray]
 """Images and a seed -> (M, C): the cluster of each held-out image in each of C clusterings."""
@@ -54,7 +54,7 @@ def lacks_clustpy(name: str) -> bool:
 
 
 def each_label(fit: Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]) -> Clusterer:
-    """A clustering per label, with its K; labels of the same K share it. fit: training, held-out rows, K, seed -> (M,)."""
+    """A clustering per label, with its K; labels of the same K share it. fit: training and held-out rows, K, seed."""
 
     def cluster(data: FacetSet, seed: int) -> np.ndarray:
         by_k = {k: fit(data.train, data.test, k, seed) for k in sorted(set(data.n_clusters))}
@@ -147,4 +147,4 @@ METHODS = {
     "enrc": Method(enrc, needs_clustpy=True),
     "vade": Method(each_label(vade), is_single=True, needs_clustpy=True),
 }
-"""The cheapest first. Full covariances of all pixels would be singular, and Nr-Kmeans decomposes matrices of their size."""
+"""Full covariances of all pixels would be singular, and Nr-Kmeans decomposes matrices of their size: hence on PCA."""

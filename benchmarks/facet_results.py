@@ -14,7 +14,9 @@ from evaluation.scores import cluster_scores
 from utils import UserError
 
 Record = dict[str, Any]
-"""One run: set, method, seed, and either labels (name -> scores) or error, a line that says why there are none."""
+"""One run: method, seed, set, and either labels (name -> scores) or error, a line that says why there are none."""
+BEGINNING = '{"method": '
+"""Of every line, as it is written."""
 
 
 # --- scores
@@ -57,23 +59,24 @@ def label_scores(clusters: np.ndarray, labels: dict[str, np.ndarray], is_single:
 
 
 def read_results(path: Path) -> list[Record]:
-    """The runs of a results file, none where there is no file; a line that was cut off by a kill is taken out.
+    """The runs of a results file, none where there is no file; a line that a kill cut off is taken out of it.
 
     Raises:
         UserError: it holds something else.
     """
     if not path.exists():
         return []
-    text = path.read_text()
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        path.write_text(whole)
+    *lines, cut_off = path.read_text().split("\n")
     try:
-        records = [json.loads(line) for line in whole.splitlines()]
+        records = [json.loads(line) for line in lines]
         if not all({"set", "method", "seed"} <= set(record) for record in records):
             raise ValueError("a line lacks set, method or seed")
+        if not f"{BEGINNING}{cut_off[len(BEGINNING) :]}".startswith(cut_off):
+            raise ValueError("its last line is not one of a run")
     except (ValueError, TypeError) as error:
         raise UserError(f"{path} is not a results file of this benchmark ({error}); choose another --results") from None
+    if cut_off:
+        path.write_text("".join(f"{line}\n" for line in lines))
     return records
 
 

@@ -27,7 +27,7 @@ def ami_values(records: Sequence[Record], method: str, column: tuple[str, str]) 
 
 
 def results_table(records: Sequence[Record], methods: Sequence[str]) -> str:
-    """Markdown: AMI of held-out images, mean (sd) over seeds, a row per method, a column per label; the best are bold."""
+    """Markdown: AMI of held-out images, mean (sd) over seeds; a row per method, a column per label, the best bold."""
     columns = label_columns(records)
     values = {(m, c): ami_values(records, m, c) for m in methods for c in columns}
     best = {c: max((_mean(values[m, c]) for m in methods), default=-np.inf) for c in columns}
@@ -39,7 +39,9 @@ def results_table(records: Sequence[Record], methods: Sequence[str]) -> str:
         cells = [_cell(values[m, c], n_seeds, best[c]) for c in columns]
         lines.append(f"| {m} | " + " | ".join(cells) + f" | {np.mean(seconds) if seconds else np.nan:.1f} |")
     failures = [f"- {r['method']}, {r['set']}, seed {r['seed']}: {r['error']}" for r in records if "error" in r]
-    note = f"AMI of held-out images, mean (sd) over {n_seeds} seeds, or as many as follow an x; CPU s: over sets and seeds."
+    note = (
+        f"AMI of held-out images: mean (sd) over {n_seeds} seeds, or as many as follow an x. CPU s: mean of all runs."
+    )
     return "\n".join([*lines, "", note, *(["", "Failed:", "", *failures] if failures else [])]) + "\n"
 
 

@@ -197,11 +197,12 @@ def test_runs_are_written_summarised_and_not_repeated(command, tmp_path, capsys,
     assert "1 of" not in capsys.readouterr().out
 
 
-def test_a_run_that_was_cut_off_is_run_again(command, tmp_path):
+@pytest.mark.parametrize("n_left", [0, 3, 50])
+def test_a_run_that_was_cut_off_is_run_again(n_left, command, tmp_path):
     facets.main(command)
     path = tmp_path / "out" / "runs.jsonl"
     whole = path.read_text().splitlines(keepends=True)
-    path.write_text(whole[0] + whole[1][:50])
+    path.write_text(whole[0] + whole[1][:n_left])
     facets.main(command)
     again = path.read_text().splitlines(keepends=True)
     assert again[0] == whole[0]
@@ -268,7 +269,7 @@ def test_what_lacks_clustpy_is_told_before_anything_is_run(command, tmp_path, mo
 def record(method: str, seed: int, **ami: float) -> dict:
     """A run on the set of halves; without scores one that failed."""
     scores = {"labels": {name: {"ami": value} for name, value in ami.items()}} if ami else {"error": "Oops: why"}
-    return {"set": "halves", "method": method, "seed": seed, "cpu_seconds": 2.0 + seed, **scores}
+    return {"method": method, "seed": seed, "set": "halves", "cpu_seconds": 2.0 + seed, **scores}
 
 
 RUNS = [
@@ -280,7 +281,7 @@ RUNS = [
 ]
 
 
-@pytest.mark.parametrize("content", ["not json\n", "[1]\n", '{"set": "a"}\n', "5\n"])
+@pytest.mark.parametrize("content", ["not json\n", "[1]\n", '{"set": "a"}\n', "5\n", '{"a": 1}', "\n"])
 def test_other_files_are_refused(content, tmp_path):
     path = tmp_path / "runs.jsonl"
     path.write_text(content)
@@ -288,6 +289,7 @@ def test_other_files_are_refused(content, tmp_path):
         UserError, match=r"runs.jsonl is not a results file of this benchmark .*choose another --results"
     ):
         read_results(path)
+    assert path.read_text() == content
 
 
 def test_what_is_appended_is_read_back(tmp_path):
