@@ -40,7 +40,7 @@ check: setup
 	$(BIN)/mypy
 
 graphics: setup
-	$(BIN)/python make_graphics.py $(ARGS)
+	$(BIN)/python -m docs.make_graphics $(ARGS)
 
 reproduce-mnist reproduce-3dshapes_1 reproduce-3dshapes_2 reproduce-svhn: reproduce-%: setup
 	$(BIN)/python reproduce.py $* $(ARGS)

@@ -6,6 +6,9 @@ Every point has a shape, a colour and a fill. One clustering must tell all 18 co
 by side need 3 + 3 + 2 clusters, and each of them means something.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +20,7 @@ from matplotlib.patches import Ellipse
 from flags import FlagParser, non_negative_int
 from interrupts import run_script
 from plotting import DPI, INK, MUTED, save_figure
+from utils import PROJECT
 
 SHAPES = {"circles": "o", "triangles": "^", "squares": "s"}
 COLOURS = {"blue": "#0072B2", "orange": "#E69F00", "green": "#009E73"}  # Okabe and Ito's, safe for colour-blind eyes
@@ -104,13 +108,14 @@ def draw_panel(axes: Axes, panel: Panel, points: np.ndarray, places: np.ndarray)
         size = 2 * ring.half_width, 2 * ring.half_height
         axes.add_patch(Ellipse((ring.x, ring.y), *size, facecolor=RING_FILL, edgecolor=RING_COLOUR, linewidth=1.3))
         if panel.names:
-            style = {"ha": "center", "va": "top", "fontsize": 10, "color": INK}
-            axes.text(ring.x, ring.y - ring.half_height - 0.05, panel.names[cluster], **style)
+            below = ring.x, ring.y - ring.half_height - 0.05
+            axes.text(*below, panel.names[cluster], ha="center", va="top", fontsize=10, color=INK)
     for combination in np.unique(points, axis=0):
         shape, colour, fill = combination
         marker, paint = list(SHAPES.values())[shape], list(COLOURS.values())[colour]
-        style = {"facecolor": paint if FILLS[fill] == "filled" else "white", "edgecolor": paint, "linewidth": 1.4}
-        axes.scatter(*places[(points == combination).all(axis=1)].T, s=MARKER_AREA[marker], marker=marker, **style)
+        inside = paint if FILLS[fill] == "filled" else "white"
+        x, y = places[(points == combination).all(axis=1)].T
+        axes.scatter(x, y, MARKER_AREA[marker], marker=marker, facecolor=inside, edgecolor=paint, linewidth=1.4)
 
 
 def intuition_figure(seed: int = 0) -> Figure:
@@ -129,14 +134,21 @@ def intuition_figure(seed: int = 0) -> Figure:
     return figure
 
 
-def main(argv: list[str] | None = None) -> None:
+def write_intuition(folder: Path, seed: int = 0) -> None:
     """Write intuition.png and intuition.pdf."""
+    save_figure(intuition_figure(seed), folder / "intuition", formats=("png", "pdf"))
+    print(f"wrote {folder / 'intuition'}.png and .pdf")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read words, draw."""
     parser = FlagParser(__doc__)
-    parser.add_argument("--output_dir", type=Path, default=Path(__file__).resolve().parent / "graphics")
-    parser.add_argument("--seed", type=non_negative_int, default=0, help="which point lies where in its ring")
+    graphics = PROJECT / "graphics"
+    parser.add_argument("--output_dir", type=Path, default=graphics, help="folder of the figure [graphics]")
+    parser.add_argument("--seed", type=non_negative_int, default=0, help="which point lies where in its ring [0]")
     arguments = parser.parse_args(argv)
-    save_figure(intuition_figure(arguments.seed), arguments.output_dir / "intuition", formats=("png", "pdf"))
-    print(f"wrote {arguments.output_dir / 'intuition'}.png and .pdf")
+    write_intuition(arguments.output_dir, arguments.seed)
+    return 0
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from matplotlib.text import Text
 from PIL import Image
 from test_eval_scripts import tiny_model
 
-import make_graphics
+from docs import make_graphics
 from evaluation.opening import observe_model
 from utils import UserError
 
@@ -47,7 +47,7 @@ def test_figures_without_a_model(tmp_path):
 
 def test_figures_of_a_model_show_its_most_confident_clusters(tmp_path, monkeypatch):
     monkeypatch.setattr(make_graphics, "N_CLUSTERS", 3)
-    figures = make_graphics.model_figures(observe_model(tiny_model(tmp_path, 2)), 1.0)
+    figures = dict(make_graphics.model_figures(observe_model(tiny_model(tmp_path, 2)), 1.0))
     assert list(figures) == [
         "examples_facet_0", "generations_facet_0", "examples_facet_1", "generations_facet_1", "composition",
     ]  # fmt: skip

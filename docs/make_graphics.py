@@ -1,7 +1,7 @@
 """Make the README's figures from the shipped models and curves, without training.
 
-    python make_graphics.py                       # all of them, into graphics/
-    python make_graphics.py mnist 3dshapes_1      # only those of two models
+    python -m docs.make_graphics                       # all of them, into graphics/
+    python -m docs.make_graphics mnist 3dshapes_1      # only those of two models
 
 MNIST is downloaded where it is not in --data_dir; the 3DShapes images are rendered. Figures show the most confident
 clusters only; `shell_scripts/eval_<model>.sh` draws them all.
@@ -10,14 +10,13 @@ clusters only; `shell_scripts/eval_<model>.sh` draws them all.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 from PIL import Image
 
-import plot_intuition
-import plot_training_curves
+from docs.training_curves import compared_curves
 from evaluation.decoding import Sampling
 from evaluation.figures import composition, generations, top_examples
 from evaluation.opening import observe_model
@@ -26,6 +25,7 @@ from evaluation.writing import PUBLISHED_CHOICES
 from flags import FlagParser
 from interrupts import run_script
 from load_model import load_model_from_save_dict
+from plot_intuition import write_intuition
 from plotting import save_figure
 from render_3dshapes import write_file
 from sweeps.summary import read_curves, stability_figure
@@ -35,6 +35,7 @@ MODELS = ("mnist", "3dshapes_1", "3dshapes_2")
 """The shipped ones."""
 SWEEPS = {"digits_sweep": "digits.yml", "mnist_sweep": "mnist.yml"}
 """Shipped curves, graphics/<name>_curves.csv -> what they are of."""
+NAMES = ("intuition", "training_curves", *SWEEPS, *MODELS)
 N_CLUSTERS, N_IMAGES = 10, 10  # rows of a figure, and images in a row
 
 
@@ -48,13 +49,32 @@ def observe_shipped(name: str, data_dir: Path, rendered_dir: Path) -> Observed:
     return observe_model(path, data_dir=str(rendered_dir))
 
 
-def model_figures(observed: Observed, temperature: float) -> dict[str, Figure]:
+def model_figures(observed: Observed, temperature: float) -> Iterator[tuple[str, Figure]]:
     """By name: of each facet its most confident inputs and generated images; and all combinations of two facets."""
-    figures: dict[str, Figure] = {}
     for j in range(observed.config.J_n_mixtures):
-        figures[f"examples_facet_{j}"] = top_examples(observed, j, N_IMAGES, N_CLUSTERS)
-        figures[f"generations_facet_{j}"] = generations(observed, j, Sampling(N_IMAGES, temperature), N_CLUSTERS)
-    return figures | {"composition": composition(observed, (1, 0), N_CLUSTERS)}
+        yield f"examples_facet_{j}", top_examples(observed, j, N_IMAGES, N_CLUSTERS)
+        yield f"generations_facet_{j}", generations(observed, j, Sampling(N_IMAGES, temperature), N_CLUSTERS)
+    yield "composition", composition(observed, (1, 0), N_CLUSTERS)
+
+
+def sweep_figure(name: str) -> Figure:
+    """Accuracy over epochs of a sweep's seeds, from its shipped curves of one label."""
+    [(label, runs)] = read_curves(PROJECT / "graphics" / f"{name}_curves.csv").items()
+    return stability_figure(label, runs, f"configs/{SWEEPS[name]}, {len(runs)} seeds")
+
+
+def make(name: str, output_dir: Path, data_dir: Path, rendered_dir: Path) -> None:
+    """Write the figures of one of the NAMES."""
+    if name == "intuition":
+        write_intuition(output_dir)
+    elif name == "training_curves":
+        save_small(compared_curves(), output_dir / "mnist_seed3_curves.png")
+    elif name in SWEEPS:
+        save_small(sweep_figure(name), output_dir / f"{name}_stability.png")
+    else:
+        observed = observe_shipped(name, data_dir, rendered_dir)
+        for kind, figure in model_figures(observed, PUBLISHED_CHOICES[name].temperature):
+            save_small(figure, output_dir / f"{name}_{kind}.png")
 
 
 def save_small(figure: Figure, path: Path) -> None:
@@ -69,31 +89,18 @@ def save_small(figure: Figure, path: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Make the figures that the words name, all where they name none."""
-    names = ["intuition", "training_curves", *SWEEPS, *MODELS]
     parser = FlagParser(__doc__)
-    parser.add_argument("figures", nargs="*", metavar="NAME", help=f"{', '.join(names)} [all]")
+    parser.add_argument("figures", nargs="*", metavar="NAME", help=f"{', '.join(NAMES)} [all]")
     parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of MNIST [data]")
     parser.add_argument("--rendered_dir", type=Path, default=Path("results/rendered"), help="for rendered images")
-    parser.add_argument(
-        "--output_dir", type=Path, default=PROJECT / "graphics", help="folder of the figures [graphics]"
-    )
+    graphics = PROJECT / "graphics"
+    parser.add_argument("--output_dir", type=Path, default=graphics, help="folder of the figures [graphics]")
     arguments = parser.parse_args(argv)
-    if unknown := set(arguments.figures) - set(names):
-        parser.error(f"{', '.join(sorted(unknown))}: no such figure; choose from {', '.join(names)}")
+    if unknown := set(arguments.figures) - set(NAMES):
+        parser.error(f"{', '.join(sorted(unknown))}: no such figure; choose from {', '.join(NAMES)}")
     output_dir = make_folder(arguments.output_dir)
-    for name in arguments.figures or names:
-        if name == "intuition":
-            plot_intuition.main(["--output_dir", str(output_dir)])
-        elif name == "training_curves":
-            plot_training_curves.main(["--output", str(output_dir / "mnist_seed3_curves.png")])
-        elif name in SWEEPS:
-            for label, runs in read_curves(PROJECT / "graphics" / f"{name}_curves.csv").items():
-                figure = stability_figure(label, runs, f"configs/{SWEEPS[name]}, {len(runs)} seeds")
-                save_small(figure, output_dir / f"{name}_stability.png")
-        else:
-            observed = observe_shipped(name, arguments.data_dir, arguments.rendered_dir)
-            for kind, figure in model_figures(observed, PUBLISHED_CHOICES[name].temperature).items():
-                save_small(figure, output_dir / f"{name}_{kind}.png")
+    for name in arguments.figures or NAMES:
+        make(name, output_dir, arguments.data_dir, arguments.rendered_dir)
     return 0
 
 

@@ -1,0 +1,1 @@
+"""Pages for readers, and the programs that make the README's figures; nothing else uses them."""
