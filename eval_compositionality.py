@@ -2,9 +2,9 @@
 
     python eval_compositionality.py --model_path pretrained_models/mnist.pt --swapped_facet 0
 
-Writes swap_clusters_<a>_<b>/x_x_hat_{before,after}_{0,1}.png for the most confident clusters a and b of the swapped facet
-(0: inputs of a, 1: inputs of b), and composition_overview_facets_<other>_<swapped>.png, which combines the cluster means of
-two facets; with --formats pdf png also .pdf.
+Writes swap_clusters_<a>_<b>/x_x_hat_{before,after}_{0,1}.png for the most confident clusters a and b of the swapped
+facet (0: inputs of a, 1: inputs of b), and composition_overview_facets_<other>_<swapped>.png, which combines the
+cluster means of two facets. --formats pdf writes PDF files instead, --formats png pdf both.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python eval_sample_generation.py --model_path pretrained_models/mnist.pt --temperature 1.0
 
-Writes generations_facet_<j>.png (--formats pdf png: also .pdf). Rows are in the order of the examples' figures, so that
-both can be laid side by side; clusters without members are left out.
+Writes generations_facet_<j>.png. Rows are in the order of the examples' figures, so that both can be laid side by side;
+clusters without members are left out. --formats pdf writes PDF files instead, --formats png pdf both.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python eval_top10_cluster_examples.py --model_path pretrained_models/mnist.pt
 
-Writes examples_top_10_facet_<j>_full.png (--formats pdf png: also .pdf). Rows are clusters by the mean confidence of their
-members.
+Writes examples_top_10_facet_<j>_full.png. Rows are clusters by the mean confidence of their members. --formats pdf
+writes PDF files instead, --formats png pdf both.
 """
 
 from __future__ import annotations

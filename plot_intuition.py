@@ -94,7 +94,7 @@ def pack(n: int, ring: Ring, n_steps: int = 300) -> np.ndarray:
 
 
 def place(panel: Panel, rng: np.random.Generator) -> np.ndarray:
-    """(126, 2) places of all the points, in inches on the panel: each in its cluster's ring, at random among its kin."""
+    """Places (126, 2) of all the points, in inches on the panel: each in its cluster's ring, at random among them."""
     places = np.empty((len(panel.clusters), 2))
     for cluster, ring in enumerate(panel.rings):
         members = np.flatnonzero(panel.clusters == cluster)

@@ -96,8 +96,8 @@ def sample_cluster_images(
 ) -> np.ndarray:
     """Generate n images from each cluster of facet j: (K_j, n, C, H, W).
 
-    z_j ~ p(z_j | c_j = k); for every other facet i, c_i ~ pi_i and z_i ~ p(z_i | c_i). The numbers are drawn on the host
-    from a generator of their own.
+    z_j ~ p(z_j | c_j = k); for every other facet i, c_i ~ pi_i and z_i ~ p(z_i | c_i). The numbers are drawn on the
+    host from a generator of their own.
     """
     generator = torch.Generator().manual_seed(sampling.seed)
     n_clusters, n = len(model.prior[j].mean), sampling.n
