@@ -24,7 +24,7 @@ from evaluation.opening import observe_model
 from evaluation.writing import PUBLISHED_CHOICES, FigureFolder, evaluate_all
 from flags import FlagParser
 from interrupts import run_script
-from render_3dshapes import write_file
+from rendering.hdf5_file import write_file
 from sweeps.summary import Curves, read_curves
 from tracking.run_folder import RunFolder
 from train import INTERRUPTED

@@ -16,7 +16,7 @@ import torch
 
 from config import load_config
 from datasets import Dataset, Split, load_dataset, split_labels
-from render_3dshapes import write_file
+from rendering.hdf5_file import write_file
 from utils import UserError, make_folder, write_atomically
 
 HERE = Path(__file__).resolve().parent

@@ -27,7 +27,7 @@ from interrupts import run_script
 from load_model import load_model_from_save_dict
 from plot_intuition import write_intuition
 from plotting import save_figure
-from render_3dshapes import write_file
+from rendering.hdf5_file import write_file
 from sweeps.summary import read_curves, stability_figure
 from utils import PROJECT, make_folder, write_atomically
 

@@ -17,7 +17,8 @@ from config import Config, build_config
 from datasets import DatasetSpec
 from load_model import from_published
 from mfcvae import MFCVAE
-from render_3dshapes import CHUNK, SIZES, all_labels, wanted_rows
+from readers.threedshapes import N_VALUES
+from rendering.hdf5_file import CHUNK_ROWS, all_labels, wanted_rows
 
 FIXTURES = Path(__file__).parent / "fixtures"
 CASES = [
@@ -170,11 +171,11 @@ def write_3dshapes(folder: Path, config: Config, synthetic: bool = True) -> Path
     wanted = wanted_rows(config.factors_variation_dict)
     shape = (len(labels), 64, 64, 3)
     with h5py.File(path, "w") as file:
-        images = file.create_dataset("images", shape, "uint8", chunks=(CHUNK, *shape[1:]), compression="lzf")
+        images = file.create_dataset("images", shape, "uint8", chunks=(CHUNK_ROWS, *shape[1:]), compression="lzf")
         file.create_dataset("labels", data=labels)
-        for chunk in np.flatnonzero(wanted.reshape(-1, CHUNK).any(1)):
-            rows = np.arange(chunk * CHUNK, (chunk + 1) * CHUNK)
-            images[rows[0] : rows[-1] + 1] = striped_images(np.stack(np.unravel_index(rows, SIZES), axis=1))
+        for chunk in np.flatnonzero(wanted.reshape(-1, CHUNK_ROWS).any(1)):
+            rows = np.arange(chunk * CHUNK_ROWS, (chunk + 1) * CHUNK_ROWS)
+            images[rows[0] : rows[-1] + 1] = striped_images(np.stack(np.unravel_index(rows, N_VALUES), axis=1))
         if synthetic:
             file.attrs["synthetic"], file.attrs["source"] = True, "a test"
             file.create_dataset("rendered", data=wanted.astype(np.uint8))

@@ -23,7 +23,7 @@ from PIL import Image
 
 import train
 from config import build_config
-from datasets import MNIST_BYTES
+from readers.published import MNIST_BYTES
 from utils import UserError, make_folder, write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -339,7 +339,39 @@ def replaced(file: h5py.File, name: str, shape: tuple[int, ...], dtype: str, fil
     file.create_dataset(name, shape, dtype, chunks=(60, *shape[1:]), fillvalue=fill)
 
 
+def moved_away(file: h5py.File) -> Path:
+    """Move the images into another file."""
+    other = Path(file.filename).with_name("other.h5")
+    with h5py.File(other, "w") as target:
+        file.copy("images", target)
+    del file["images"]
+    return other
+
+
+def externally_stored(file: h5py.File) -> None:
+    """Images that are the bytes of any other file."""
+    secret = Path(file.filename).with_name("secret")
+    secret.write_bytes(bytes(1000))
+    del file["images"]
+    file.create_dataset("images", (480000, 64, 64, 3), "uint8", external=[(str(secret), 0, h5py.h5f.UNLIMITED)])
+
+
+def virtual(file: h5py.File) -> None:
+    """Images that are put together of those of another file."""
+    layout = h5py.VirtualLayout((480000, 64, 64, 3), "uint8")
+    layout[:] = h5py.VirtualSource(moved_away(file), "images", (480000, 64, 64, 3))
+    file.create_virtual_dataset("images", layout)
+
+
+ELSEWHERE = ["'images' lies in another place or file, which is not followed"]
 H5 = {
+    "a link to another file": (
+        lambda file: file.__setitem__("images", h5py.ExternalLink(moved_away(file), "images")),
+        ELSEWHERE,
+    ),
+    "a link": (lambda file: (file.move("images", "x"), file.__setitem__("images", h5py.SoftLink("/x"))), ELSEWHERE),
+    "external storage": (externally_stored, ELSEWHERE),
+    "virtual": (virtual, ELSEWHERE),
     "wrong shape": (lambda file: replaced(file, "images", (480000, 32, 32, 3), "uint8"), ["(480000, 32, 32, 3)", "64"]),
     "too few": (lambda file: replaced(file, "images", (4800, 64, 64, 3), "uint8"), ["(4800, 64, 64, 3)", "480000"]),
     "NaN": (lambda file: replaced(file, "images", (480000, 64, 64, 3), "f4", np.nan), ["float32", "uint8"]),
@@ -352,7 +384,7 @@ H5 = {
         ["labels", "original's factor values"],
     ),
     "labels of five factors": (lambda file: replaced(file, "labels", (480000, 5), "f8"), ["labels (480000, 5)"]),
-    "no images": (lambda file: file.pop("images"), ["images"]),
+    "no images": (lambda file: file.pop("images"), ["holds no images"]),
 }
 
 

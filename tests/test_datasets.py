@@ -17,9 +17,13 @@ from scipy.io import loadmat
 from sklearn.datasets import load_digits
 
 import datasets
-import render_3dshapes
 from config import FACTOR_SIZES, OWN_IMAGES, build_config
-from datasets import DATASETS, Split, dataset_spec, halve, load_dataset, split_labels, to_float, training_batches
+from datasets import DATASETS, Split, dataset_spec, load_dataset, split_labels, to_float, training_batches
+from readers import threedshapes
+from readers.own_images import OWN_READERS
+from readers.published import MNIST_BYTES
+from readers.threedshapes import FACTOR_VALUES, allowed_indices, contiguous_runs, halve
+from rendering.hdf5_file import wanted_rows
 from utils import UserError
 
 CPU = torch.device("cpu")
@@ -64,11 +68,12 @@ def test_facts(dataset, facts):
 
 def test_the_table_has_every_data_set_that_the_settings_offer():
     assert set(DATASETS) == {"fast_mnist", "fast_fashion_mnist", "fast_svhn", "fast_3dshapes", "digits"}
-    assert set(datasets._LOADERS) == set(DATASETS) | set(OWN_IMAGES)
+    assert set(datasets._READERS) == set(DATASETS)
+    assert set(OWN_READERS) == set(OWN_IMAGES)
 
 
 def test_factor_values_agree_with_sizes():
-    assert {name: len(values) for name, values in datasets.FACTOR_VALUES.items()} == FACTOR_SIZES
+    assert {name: len(values) for name, values in FACTOR_VALUES.items()} == FACTOR_SIZES
 
 
 # --- digits
@@ -183,7 +188,7 @@ def test_3dshapes_in_the_original_format(tmp_path):
     assert (len(data.train), len(data.test)) == (round(0.8 * n_images), n_images - round(0.8 * n_images))
     assert data.train.images.shape[1:] == data.spec.image_shape
     shown = np.concatenate([stripes(data.train.images), stripes(data.test.images)])
-    wanted = np.flatnonzero(render_3dshapes.wanted_rows(FEW))
+    wanted = np.flatnonzero(wanted_rows(FEW))
     np.testing.assert_array_equal(np.sort(np.ravel_multi_index(shown.T, tuple(FACTOR_SIZES.values()))), wanted)
     for split in (data.train, data.test):  # shape and floor hue, permuted as the images are
         np.testing.assert_array_equal(split.labels, stripes(split.images)[:, [4, 0]])
@@ -191,7 +196,7 @@ def test_3dshapes_in_the_original_format(tmp_path):
 
 def test_classes_of_3dshapes_have_names():
     config = build_config({"dataset": "fast_3dshapes", "factors_label_list": ["shape", "wall_hue", "scale"]})
-    shape, hue, scale = datasets.dataset_spec(config).class_names
+    shape, hue, scale = dataset_spec(config).class_names
     assert (shape[2], hue[5], scale[7]) == ("sphere", "cyan", "7")
     assert [len(shape), len(hue), len(scale)] == [4, 10, 8]
 
@@ -205,8 +210,8 @@ def test_3dshapes_are_split_by_the_seed(tmp_path):
 
 def test_a_factor_left_out_takes_all_values(tmp_path):
     config = shapes_config(tmp_path)
-    assert datasets.allowed_indices(config, "orientation") == list(range(15))
-    assert datasets.allowed_indices(config, "wall_hue") == [2, 5]
+    assert allowed_indices(config, "orientation") == list(range(15))
+    assert allowed_indices(config, "wall_hue") == [2, 5]
 
 
 def test_halve_rounds_the_mean_of_each_block_half_up():
@@ -218,7 +223,7 @@ def test_halve_rounds_the_mean_of_each_block_half_up():
 
 def test_rows_are_read_in_runs_of_limited_length():
     rows = np.array([1, 2, 3, 4, 5, 8, 9, 20])
-    runs = [(at, run.tolist()) for at, run in datasets._runs(rows, longest=3)]
+    runs = [(at, run.tolist()) for at, run in contiguous_runs(rows, longest=3)]
     assert runs == [(0, [1, 2, 3]), (3, [4, 5]), (5, [8, 9]), (7, [20])]
 
 
@@ -226,7 +231,7 @@ def test_rows_are_read_in_runs_of_limited_length():
 def test_the_log_says_whether_3dshapes_are_original(tmp_path, caplog, monkeypatch, synthetic):
     config = shapes_config(tmp_path)
     path = write_3dshapes(tmp_path, config, synthetic)
-    monkeypatch.setattr(datasets, "ORIGINAL_3DSHAPES_MD5", hashlib.md5(path.read_bytes()).hexdigest())
+    monkeypatch.setattr(threedshapes, "ORIGINAL_MD5", hashlib.md5(path.read_bytes()).hexdigest())
     with caplog.at_level(logging.INFO):
         data = load_dataset(config, CPU)
     assert data.spec.is_synthetic == synthetic  # a run does not go on with the other ones
@@ -306,7 +311,7 @@ def write_mnist(data: Path, folder: str) -> Path:
     """Black images of class 0, in files with holes."""
     raw = data / folder / "raw"
     raw.mkdir(parents=True)
-    for name, n_bytes in datasets.MNIST_BYTES.items():
+    for name, n_bytes in MNIST_BYTES.items():
         n = 60_000 if name.startswith("train") else 10_000
         header = [0x803, n, 28, 28] if "images" in name else [0x801, n]
         with (raw / name).open("wb") as file:
@@ -346,7 +351,7 @@ def test_a_label_out_of_range_is_named(tmp_path):
 )
 def test_too_few_images_and_batches_that_do_not_fit(settings, n_train, message):
     with pytest.raises(UserError, match=message):
-        datasets._check_counts(build_config(settings), n_train, 4)
+        datasets.check_counts(build_config(settings), n_train, 4)
 
 
 @pytest.mark.real_data

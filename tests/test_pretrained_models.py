@@ -14,7 +14,7 @@ from datasets import load_dataset, split_labels
 from evaluation.predictions import predict
 from evaluation.scores import cluster_scores
 from load_model import load_model_from_save_dict
-from render_3dshapes import write_file
+from rendering.hdf5_file import write_file
 
 HERE = Path(__file__).resolve().parent.parent
 TABLE = (HERE / "pretrained_models/README.md").read_text()

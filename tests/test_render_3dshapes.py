@@ -13,53 +13,48 @@ import h5py
 import numpy as np
 import pytest
 
-import render_3dshapes
+import rendering.hdf5_file
 from interrupts import run_script
-from render_3dshapes import (
+from readers.threedshapes import FACTOR_VALUES, N_IMAGES, N_VALUES
+from render_3dshapes import main
+from rendering.comparison import edge_offsets, line_edges, read_reference
+from rendering.hdf5_file import CHUNK_ROWS, all_labels, wanted_rows, write_file
+from rendering.scene import (
     CAPSULE,
     CAPSULE_HEIGHT,
     CAPSULE_RADIUS,
-    CHUNK,
+    CHANNEL_LEVELS,
     CUBE,
     CYLINDER,
     CYLINDER_HEIGHT,
     CYLINDER_RADIUS,
-    FACTOR_VALUES,
     FLOOR,
     HUE_LEVELS,
-    LEVELS,
-    N_IMAGES,
     OBJECT,
-    SAMPLES,
+    RAYS_PER_SIDE,
+    SIDE_PIXELS,
     SIDE_WALL,
-    SIZE,
-    SIZES,
-    SKY_PART,
+    SKY,
+    SKY_COLOUR,
     SPHERE,
     SPHERE_RADIUS,
-    all_labels,
-    edge_offsets,
     hit_object,
-    line_edges,
-    main,
-    read_reference,
+    light,
     render,
     trace_object,
     trace_room,
-    wanted_rows,
-    write_file,
 )
 from utils import UserError
 
 SHARED = os.environ.get("MFCVAE_SHARED")
 FEW = {"floor_hue": [0, 3], "wall_hue": [5], "object_hue": [6], "scale": [2], "shape": [1, 2], "orientation": [7, 14]}
-FEW_ROWS = [np.ravel_multi_index((f, 5, 6, 2, s, o), SIZES) for f in (0, 3) for s in (1, 2) for o in (7, 14)]
+FEW_ROWS = [np.ravel_multi_index((f, 5, 6, 2, s, o), N_VALUES) for f in (0, 3) for s in (1, 2) for o in (7, 14)]
 
 
 def centre_parts(orientation: int, shape: int = CUBE, scale: float = 1.0) -> np.ndarray:
     """The part of the picture at every pixel's centre, (64, 64)."""
     room = trace_room(FACTOR_VALUES["orientation"][orientation])
-    return trace_object(room, shape, scale).part.reshape(-1, SIZE, SIZE)[SAMPLES**2 // 2]
+    return trace_object(room, shape, scale).part.reshape(-1, SIDE_PIXELS, SIDE_PIXELS)[RAYS_PER_SIDE**2 // 2]
 
 
 # ------------------------------------------------------------------------------------------------ rays
@@ -114,9 +109,9 @@ def test_normals_are_unit_vectors_towards_the_camera(shape):
 
 def test_front_view_has_sky_to_row_16_wall_to_39_and_floor_below():
     column = centre_parts(7)[:, 3]
-    sky, floor = (column == SKY_PART).sum(), (column == FLOOR).sum()
+    sky, floor = (column == SKY).sum(), (column == FLOOR).sum()
     assert abs(sky - 17) <= 1
-    assert abs(SIZE - floor - 40) <= 1
+    assert abs(SIDE_PIXELS - floor - 40) <= 1
 
 
 def test_object_is_in_the_middle_of_the_front_view():
@@ -145,18 +140,18 @@ def test_no_corner_is_seen_in_views_from_the_front(orientation):
 
 def test_hue_levels_are_the_colours_of_hsv():
     for hue in range(10):
-        np.testing.assert_allclose(LEVELS[HUE_LEVELS[hue]], colorsys.hsv_to_rgb(hue / 10, 1, 1), atol=1e-9)
+        np.testing.assert_allclose(CHANNEL_LEVELS[HUE_LEVELS[hue]], colorsys.hsv_to_rgb(hue / 10, 1, 1), atol=1e-9)
 
 
 def test_tables_sum_to_the_light_times_the_colour():
     """A pixel inside one part is the mean over its rays of clip(colour x light + sheen): worked out here directly."""
     factors, colours = (3, 6, 8, 4, SPHERE, 2), [np.array(colorsys.hsv_to_rgb(h / 10, 1, 1)) for h in (3, 6, 8)]
     view = trace_object(trace_room(FACTOR_VALUES["orientation"][2]), SPHERE, FACTOR_VALUES["scale"][4])
-    diffuse, sheen = render_3dshapes.light(view, SPHERE, FACTOR_VALUES["scale"][4])
+    diffuse, sheen = light(view, SPHERE, FACTOR_VALUES["scale"][4])
     palette = np.stack([np.zeros(3), colours[0], colours[1], colours[1], colours[2]])  # by part
     rays = np.minimum(palette[view.part] * diffuse[:, None] + sheen[:, None], 1)
-    rays[view.part == SKY_PART] = render_3dshapes.SKY
-    expected = 255 * rays.reshape(-1, SIZE, SIZE, 3).mean(0)
+    rays[view.part == SKY] = SKY_COLOUR
+    expected = 255 * rays.reshape(-1, SIDE_PIXELS, SIDE_PIXELS, 3).mean(0)
     assert np.abs(render(factors) - expected).max() <= 0.52  # rounding once here, and by 1/256 of a step in the tables
 
 
@@ -203,7 +198,7 @@ def test_file_of_some_rows(tmp_path):
         assert (file["labels"].shape, file["labels"].dtype) == ((480000, 6), np.float64)
         assert np.flatnonzero(file["rendered"][:]).tolist() == FEW_ROWS
         for row in FEW_ROWS:
-            np.testing.assert_array_equal(file["images"][row], render(np.unravel_index(row, SIZES)))
+            np.testing.assert_array_equal(file["images"][row], render(np.unravel_index(row, N_VALUES)))
         assert not file["images"][FEW_ROWS[0] + 1].any()
     assert output.stat().st_size < 4e6  # chunks that hold no wanted row take no space
     assert [path.name for path in output.parent.iterdir()] == ["3dshapes.h5"]
@@ -226,7 +221,7 @@ def test_a_second_configuration_is_added_to_the_file(tmp_path, capsys):
 def test_file_without_marker_counts_as_complete(tmp_path):
     output = tmp_path / "3dshapes.h5"
     with h5py.File(output, "w") as file:
-        file.create_dataset("images", (N_IMAGES, SIZE, SIZE, 3), "uint8")
+        file.create_dataset("images", (N_IMAGES, SIDE_PIXELS, SIDE_PIXELS, 3), "uint8")
     before = output.read_bytes()
     assert write_file(output, FEW) == N_IMAGES
     assert output.read_bytes() == before
@@ -234,7 +229,7 @@ def test_file_without_marker_counts_as_complete(tmp_path):
 
 def test_interrupted_writing_resumes(tmp_path, monkeypatch):
     output, part = tmp_path / "3dshapes.h5", tmp_path / "3dshapes.h5.part"
-    original, calls = render_3dshapes.chunk_images, []
+    original, calls = rendering.hdf5_file.chunk_images, []
 
     def stop_at_the_second(*arguments):
         calls.append(arguments[1])
@@ -242,7 +237,7 @@ def test_interrupted_writing_resumes(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(render_3dshapes, "chunk_images", stop_at_the_second)
+    monkeypatch.setattr(rendering.hdf5_file, "chunk_images", stop_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         write_file(output, FEW)
     assert part.exists()
@@ -318,12 +313,12 @@ def cut_off(path: Path) -> None:
 
 def small_images(path: Path) -> None:
     with h5py.File(path, "w") as file:
-        file["images"] = np.zeros((4, SIZE, SIZE, 3), np.uint8)
+        file["images"] = np.zeros((4, SIDE_PIXELS, SIDE_PIXELS, 3), np.uint8)
 
 
 def short_marker(path: Path) -> None:
     with h5py.File(path, "w") as file:
-        file.create_dataset("images", (N_IMAGES, SIZE, SIZE, 3), "uint8")
+        file.create_dataset("images", (N_IMAGES, SIDE_PIXELS, SIDE_PIXELS, 3), "uint8")
         file["rendered"] = np.ones(3, np.uint8)
 
 
@@ -341,7 +336,7 @@ def short_marker(path: Path) -> None:
 def test_what_is_in_the_way_is_named_before_anything_is_rendered(tmp_path, monkeypatch, write, message):
     output = tmp_path / "3dshapes.h5"
     write(output)
-    monkeypatch.setattr(render_3dshapes, "all_tables", lambda _: pytest.fail("rendered"))
+    monkeypatch.setattr(rendering.hdf5_file, "all_tables", lambda _: pytest.fail("rendered"))
     with pytest.raises(UserError, match=message):
         write_file(output, FEW)
     assert os.listdir(tmp_path) == ["3dshapes.h5"]
@@ -400,7 +395,7 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, capsys):
         assert output.err.count("\n") == 1, output.err
 
 
-FRAME, FACTORS = np.zeros((1, SIZE, SIZE, 3), np.uint8), np.zeros((1, 6), int)
+FRAME, FACTORS = np.zeros((1, SIDE_PIXELS, SIDE_PIXELS, 3), np.uint8), np.zeros((1, 6), int)
 
 
 @pytest.mark.parametrize(
@@ -475,6 +470,6 @@ def test_full_file_is_whole(tmp_path):
     assert write_file(output, {}) == N_IMAGES
     with h5py.File(output) as file:
         assert set(file) == {"images", "labels"}
-        assert file["images"].id.get_num_chunks() == N_IMAGES // CHUNK
+        assert file["images"].id.get_num_chunks() == N_IMAGES // CHUNK_ROWS
         for row in np.random.default_rng(0).choice(N_IMAGES, 20, replace=False):
-            np.testing.assert_array_equal(file["images"][row], render(np.unravel_index(row, SIZES)))
+            np.testing.assert_array_equal(file["images"][row], render(np.unravel_index(row, N_VALUES)))
