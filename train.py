@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 from config import Config, different_settings, load_config, portable_settings, warn_of_flags_without_effect
 from datasets import Dataset, DatasetSpec, Split, dataset_spec, load_dataset, split_labels, to_float, training_batches
 from evaluation.figures import generation_figures, split_figures
+from evaluation.metric_names import Metric, loss_term_name, metrics_in
 from evaluation.predictions import SCALAR_TERMS, Forward, at_means, observe, predict, predict_with_terms
 from evaluation.scores import ClusterScores, summarise
 from initialisation import data_init, mixture_means
@@ -204,8 +205,10 @@ def train_epoch(training: Training, dataset: Dataset, epoch: int) -> dict[str, f
             f"the loss is {means['loss']} in epoch {epoch}; start again with --overwrite and a lower --init_lr "
             f"(now {config.init_lr:g}), or a larger sigma_multiplier_p_x_z"
         )
-    numbers = scores("train_metric", config, clusters.cpu().numpy(), Split(torch.empty(0), labels), dataset.spec)
-    return {"train_metric/loss": means["loss"]} | {f"train_loss/{name}": v for name, v in means.items()} | numbers
+    found = split_labels(Split(torch.empty(0), labels), dataset.spec)
+    numbers = summarise("train", clusters.cpu().numpy(), found, weighted=not dataset.spec.has_even_classes)
+    terms = {loss_term_name(name): value for name, value in means.items()}
+    return {Metric("loss", "train").name: means["loss"]} | terms | numbers
 
 
 def evaluate(training: Training, dataset: Dataset, coefficients: Coefficients) -> dict[str, float]:
@@ -217,17 +220,11 @@ def evaluate(training: Training, dataset: Dataset, coefficients: Coefficients) -
     predictions, terms = predict_with_terms(
         training.model, test.images, coefficients, config.eval_batch_size, training.forward_at_means
     )
-    numbers = scores("test_metric", config, predictions.clusters, test, dataset.spec)
+    labels = split_labels(test, dataset.spec)
+    numbers = summarise("test", predictions.clusters, labels, weighted=not dataset.spec.has_even_classes)
     confidences = enumerate(predictions.confidences.mean(axis=0).tolist())
-    numbers |= {f"test_metric/confidence_{j}": confidence for j, confidence in confidences}
-    return {"test_metric/loss": terms["loss"]} | numbers
-
-
-def scores(prefix: str, config: Config, clusters: Any, split: Split, spec: DatasetSpec) -> dict[str, float]:
-    """Cluster scores of a split under their logged names."""
-    labels = split_labels(split, spec)
-    numbers = summarise(clusters, labels, config.n_clusters_j_list, weighted=not spec.has_even_classes)
-    return {f"{prefix}/{name}": value for name, value in numbers.items()}
+    numbers |= {Metric("confidence", facet=j).name: confidence for j, confidence in confidences}
+    return {Metric("loss").name: terms["loss"]} | numbers
 
 
 def draw(training: Training, dataset: Dataset, coefficients: Coefficients) -> Iterator[tuple[str, Figure]]:
@@ -328,17 +325,16 @@ def report(numbers: Mapping[str, float], config: Config, spec: DatasetSpec) -> s
     if not spec.label_names:
         lines = ["test clusters        confidence  clusters used"]
     for j, n_clusters in enumerate(config.n_clusters_j_list):
-        used = f"{numbers[f'test_metric/n_clusters_present_{j}']:.0f} of {n_clusters}"
+        used = f"{numbers[Metric('n_clusters_present', facet=j).name]:.0f} of {n_clusters}"
         if not spec.label_names:
-            lines.append(f"facet {j}                   {numbers[f'test_metric/confidence_{j}']:.2f}  {used}")
+            lines.append(f"facet {j}                   {numbers[Metric('confidence', facet=j).name]:.2f}  {used}")
         for name in spec.label_names:
-            score = ClusterScores(
-                *[numbers[f"test_metric/facet_{j}_label_{name}_{key}"] for key in ClusterScores._fields]
-            )
+            score = ClusterScores(*[numbers[Metric(kind, facet=j, label=name).name] for kind in ClusterScores._fields])
             percent = f"{100 * score.accuracy:6.2f} %   {100 * score.hungarian_accuracy:6.2f} %"
             lines.append(f"facet {j} {name:11.11s}{percent}  {score.nmi:.3f}  {score.ari:.3f}  {used}")
-    nmi = {key: value for key, value in numbers.items() if key.startswith("test_metric/facet_nmi")}
-    lines += [f"NMI between facets {' and '.join(key.split('_')[-2:])}: {value:.3f}" for key, value in nmi.items()]
+    for metric, value in metrics_in(numbers).items():
+        if metric.kind == "facet_nmi" and metric.split == "test":
+            lines.append(f"NMI between facets {metric.facet} and {metric.other_facet}: {value:.3f}")
     return "\n".join(lines)
 
 

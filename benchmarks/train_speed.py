@@ -29,8 +29,9 @@ sys.path.insert(0, str(HERE.parent))  # the scripts lie flat at the top, not in 
 
 import train  # noqa: E402
 from config import Config, load_config  # noqa: E402
-from datasets import Dataset, DatasetSpec, Split, dataset_spec  # noqa: E402
+from datasets import Dataset, DatasetSpec, Split, dataset_spec, split_labels  # noqa: E402
 from evaluation.predictions import predict_with_terms  # noqa: E402
+from evaluation.scores import summarise  # noqa: E402
 from flags import FlagParser, positive_int  # noqa: E402
 from interrupts import run_script  # noqa: E402
 from progressive import full_coefficients  # noqa: E402
@@ -169,7 +170,8 @@ def scores(config: Config, split: Split, spec: DatasetSpec) -> dict[str, float]:
     """The metrics that train_epoch and evaluate compute, on clusters that are as many and as random as theirs."""
     generator = torch.Generator().manual_seed(0)
     clusters = [torch.randint(0, K, (len(split),), generator=generator) for K in config.n_clusters_j_list]
-    return train.scores("metric", config, torch.stack(clusters, dim=1).numpy(), split, spec)
+    labels = split_labels(split, spec)
+    return summarise("test", torch.stack(clusters, dim=1).numpy(), labels, weighted=not spec.has_even_classes)
 
 
 def profile(config: Config, dataset: Dataset, device: torch.device, n_steps: int) -> dict[str, float]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from evaluation.metric_names import Metric
 from flags import FlagParser, non_negative_int
 from interrupts import run_script
 from plotting import save_figure, training_curves
@@ -25,10 +26,10 @@ SHIPPED = PROJECT / "graphics/mnist_seed3_metrics.jsonl"
 REFERENCE = PROJECT / "tests/fixtures/mnist_seed3.csv"
 # panel -> (our logged name, the reference's column)
 PANELS = {
-    "training loss": ("train_metric/loss", "train_loss"),
-    "test loss": ("test_metric/loss", "test_loss"),
-    "test accuracy, facet 1": ("test_metric/facet_1_acc_max", "test_accuracy_facet_1"),
-    "test accuracy, facet 0": ("test_metric/facet_0_acc_max", "test_accuracy_facet_0"),
+    "training loss": (Metric("loss", "train").name, "train_loss"),
+    "test loss": (Metric("loss").name, "test_loss"),
+    "test accuracy, facet 1": (Metric("acc_max", facet=1).name, "test_accuracy_facet_1"),
+    "test accuracy, facet 0": (Metric("acc_max", facet=0).name, "test_accuracy_facet_0"),
 }
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import min_weight_full_bipartite_matching
+from scipy.optimize import linear_sum_assignment
 from scipy.special import entr
+
+from evaluation.metric_names import Metric
 
 
 class ClusterScores(NamedTuple):
@@ -74,13 +76,9 @@ def _n_pairs(counts: np.ndarray) -> int:
     return int((counts * (counts - 1) // 2).sum())
 
 
-def best_matching(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Clusters and classes, two arrays (min(K, L),), matched one to one so that counts (K, L) sum to the most.
-
-    By scipy.sparse, as importing scipy.optimize takes another 12 MiB. One more everywhere, as zeros would count as not to
-    be matched: every matching gains the same.
-    """
-    return min_weight_full_bipartite_matching(csr_array(table + 1), maximize=True)
+def matched(table: np.ndarray) -> int:
+    """How many are right, by counts (K, L), when clusters and classes are matched one to one as well as can be."""
+    return int(table[linear_sum_assignment(table, maximize=True)].sum())
 
 
 def cluster_scores(y_true: np.ndarray, y_pred: np.ndarray) -> ClusterScores:
@@ -92,54 +90,79 @@ def cluster_scores(y_true: np.ndarray, y_pred: np.ndarray) -> ClusterScores:
     return ClusterScores(
         accuracy=float(correct.sum() / len(y_true)),
         weighted_accuracy=float((correct[present] / class_sizes[present]).mean()),
-        hungarian_accuracy=float(table[best_matching(table)].sum() / len(y_true)),
+        hungarian_accuracy=matched(table) / len(y_true),
         nmi=normalised_mutual_information(table),
         ari=adjusted_rand_index(table),
     )
 
 
-def facet_nmi(clusters: np.ndarray) -> dict[str, float]:
+def facet_nmi(clusters: np.ndarray) -> dict[Metric, float]:
     """NMI between every two facets of clusters (N, J): low means that they cluster by different things."""
-    J = clusters.shape[1]
-    pairs = [(i, j) for i in range(J) for j in range(i + 1, J)]
-    tables = {(i, j): contingency(clusters[:, i], clusters[:, j]) for i, j in pairs}
-    return {f"facet_nmi_{i}_{j}": normalised_mutual_information(table) for (i, j), table in tables.items()}
+    return {
+        Metric("facet_nmi", facet=i, other_facet=j): normalised_mutual_information(
+            contingency(clusters[:, i], clusters[:, j])
+        )
+        for i, j in itertools.combinations(range(clusters.shape[1]), 2)
+    }
+
+
+def clusters_present(clusters: np.ndarray) -> dict[Metric, float]:
+    """The number of clusters that have members, of each facet of clusters (N, J)."""
+    return {Metric("n_clusters_present", facet=j): float(len(np.unique(c))) for j, c in enumerate(clusters.T)}
+
+
+def best_scores(short: str, scores: np.ndarray, labels: Sequence[str]) -> dict[Metric, float]:
+    """The best label of each facet and the best facet of each label, and what they come to.
+
+    Args:
+        short: acc or weighted_acc.
+        scores: (J, L), of each facet for each label.
+        labels: L names. With one alone the best facet of a label is that of the whole run, and nothing is said of it.
+    """
+    of_facets = scores.max(axis=1).tolist()
+    best = {Metric(f"{short}_max", facet=j): score for j, score in enumerate(of_facets)}
+    best |= _max_sum_mean(f"facet_{short}", of_facets)
+    if len(labels) == 1:
+        return best
+    of_labels = scores.max(axis=0).tolist()
+    best |= {Metric(f"{short}_max", label=label): score for label, score in zip(labels, of_labels, strict=True)}
+    return best | _max_sum_mean(f"label_{short}", of_labels)
+
+
+def _max_sum_mean(name: str, values: Sequence[float]) -> dict[Metric, float]:
+    """How good scores are altogether."""
+    ways = {"max": max(values), "sum": sum(values), "mean": sum(values) / len(values)}
+    return {Metric(f"{name}_{way}"): value for way, value in ways.items()}
+
+
+def label_scores(clusters: np.ndarray, labels: Mapping[str, np.ndarray], weighted: bool) -> dict[Metric, float]:
+    """Every score of every facet of clusters (N, J) against every label, at least one, and the best ones."""
+    scores = [[cluster_scores(y, c) for y in labels.values()] for c in clusters.T]  # J lists of L
+    metrics = {
+        Metric(kind, facet=j, label=label): value
+        for j, row in enumerate(scores)
+        for label, score in zip(labels, row, strict=True)
+        for kind, value in score._asdict().items()
+    }
+    metrics |= best_scores("acc", np.array([[score.accuracy for score in row] for row in scores]), list(labels))
+    if weighted:
+        weighted_scores = np.array([[score.weighted_accuracy for score in row] for row in scores])
+        metrics |= best_scores("weighted_acc", weighted_scores, list(labels))
+    return metrics
 
 
 def summarise(
-    clusters: np.ndarray, labels: Mapping[str, np.ndarray], n_clusters: Sequence[int], weighted: bool
+    split: str, clusters: np.ndarray, labels: Mapping[str, np.ndarray], weighted: bool = False
 ) -> dict[str, float]:
-    """Every logged number about one split, under its logged name without the split's prefix.
+    """Every number that is logged about the clusters of a split, by its logged name.
 
     Args:
+        split: train or test.
         clusters: (N, J), the cluster of each image in each facet.
         labels: label name -> (N,) classes; may be empty.
-        n_clusters: K_j of each facet.
-        weighted: whether to log weighted accuracy too (classes are uneven).
+        weighted: whether the best weighted accuracies are logged too (classes are uneven).
     """
-    J = clusters.shape[1]
-    numbers: dict[str, float] = {}
-    for j in range(J):
-        numbers[f"n_clusters_present_{j}"] = float(
-            np.count_nonzero(np.bincount(clusters[:, j], minlength=n_clusters[j]))
-        )
-    numbers |= facet_nmi(clusters)
-    if not labels:
-        return numbers
-    scores = {(j, name): cluster_scores(y, clusters[:, j]) for j in range(J) for name, y in labels.items()}
-    for (j, name), score in scores.items():
-        numbers |= {f"facet_{j}_label_{name}_{key}": value for key, value in score._asdict().items()}
-    kinds = {"acc": "accuracy"} | ({"weighted_acc": "weighted_accuracy"} if weighted else {})
-    for short, kind in kinds.items():
-        best = [max(getattr(scores[j, name], kind) for name in labels) for j in range(J)]
-        numbers |= {f"facet_{j}_{short}_max": value for j, value in enumerate(best)}
-        numbers |= _max_sum_mean(f"facet_{short}", best)
-        if len(labels) > 1:
-            best = [max(getattr(scores[j, name], kind) for j in range(J)) for name in labels]
-            numbers |= {f"label_{name}_{short}_max": value for name, value in zip(labels, best, strict=True)}
-            numbers |= _max_sum_mean(f"label_{short}", best)
-    return numbers
-
-
-def _max_sum_mean(name: str, values: Sequence[float]) -> dict[str, float]:
-    return {f"{name}_max": max(values), f"{name}_sum": sum(values), f"{name}_mean": sum(values) / len(values)}
+    metrics = clusters_present(clusters) | facet_nmi(clusters)
+    if labels:
+        metrics |= label_scores(clusters, labels, weighted)
+    return {metric._replace(split=split).name: value for metric, value in metrics.items()}

@@ -25,7 +25,7 @@ import yaml
 import train
 from config import Config, load_config, parse_flags, read_settings
 from datasets import load_dataset
-from evaluation.scores import ClusterScores
+from evaluation.metric_names import SCORES, Metric, metrics_in
 from tracking.run_folder import RunFolder
 from utils import UserError, one_line, resolve_device
 
@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 PAPER_SEEDS = list(range(10))
 OF_THE_SWEEP = ("config_args_path", "run_name", "results_dir", "overwrite", "dry_run")  # cannot differ between its runs
 DISTRIBUTIONS = ("uniform", "int_uniform", "log_uniform_values")
-SCORE_NAME = re.compile(rf"test_metric/facet_(\d+)_label_(.+?)_({'|'.join(ClusterScores._fields)})")
 
 
 class RunResult(NamedTuple):
@@ -167,25 +166,26 @@ def read_result(folder: Path, values: Mapping[str, Any]) -> RunResult:
 
 def accuracy_curves(rows: Sequence[Mapping[str, float]]) -> dict[str, list[list[float]]]:
     """Logged epochs -> label -> [epoch, accuracy of the best facet]; the test loss under 'loss' where none is labelled."""
-    labels = sorted({match[2] for key in rows[-1] if (match := SCORE_NAME.fullmatch(key))})
     curves = {
-        label: [[row["epoch"], round(best_facet(row, label)["accuracy"], 5)] for row in rows if has_label(row, label)]
-        for label in labels
+        label: [[row["epoch"], round(best_facet(row, label)["accuracy"], 5)] for row in rows if label in scored(row)]
+        for label in scored(rows[-1])
     }
-    return curves or {"loss": [[row["epoch"], row["test_metric/loss"]] for row in rows if "test_metric/loss" in row]}
+    loss = Metric("loss").name
+    return curves or {"loss": [[row["epoch"], row[loss]] for row in rows if loss in row]}
 
 
-def has_label(row: Mapping[str, float], label: str) -> bool:
-    """Whether an epoch was evaluated against a label."""
-    return f"test_metric/facet_0_label_{label}_accuracy" in row
+def scored(row: Mapping[str, float]) -> list[str]:
+    """The labels that an epoch was evaluated against, in alphabetical order."""
+    found = {metric.label for metric in metrics_in(row) if metric.split == "test" and metric.kind == "accuracy"}
+    return sorted(label for label in found if label is not None)
 
 
 def best_facet(row: Mapping[str, float], label: str) -> dict[str, float]:
     """The scores (accuracy, nmi, ...) of the facet with the highest accuracy for a label."""
-    facets: dict[str, dict[str, float]] = {}
-    for key, value in row.items():
-        if (match := SCORE_NAME.fullmatch(key)) and match[2] == label:
-            facets.setdefault(match[1], {})[match[3]] = value
+    facets: dict[int | None, dict[str, float]] = {}
+    for metric, value in metrics_in(row).items():
+        if metric.split == "test" and metric.label == label and metric.kind in SCORES:
+            facets.setdefault(metric.facet, {})[metric.kind] = value
     return max(facets.values(), key=lambda scores: scores["accuracy"])
 
 

@@ -22,6 +22,7 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
 
 from config import different_settings, portable_settings
+from evaluation.metric_names import Metric
 from sweeps.definition import RunResult, Sweep, describe_error, natural_order, report_failure
 from sweeps.summary import write_summary
 from tracking.run_folder import RunFolder
@@ -175,7 +176,7 @@ class OptunaSweep:
         trial.set_user_attr("numbers", result.numbers)
         trial.set_user_attr("curves", result.curves)
         # Optuna takes what is not a number for a failure.
-        return float(np.nan_to_num(result.numbers["test_metric/loss"]))
+        return float(np.nan_to_num(result.numbers[Metric("loss").name]))
 
     def _is_taken(self, name: str, number: int) -> bool:
         """Whether an earlier trial is about the same run, and was neither given up nor has failed."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import itertools
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,12 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from evaluation.scores import ClusterScores
+from evaluation.metric_names import SCORES, Metric, metrics_in
 from plotting import save_figure, seed_stability
 from sweeps.definition import RunResult, best_facet, file_name
 from utils import UserError, make_folder, write_atomically
-
-FACET_NMI = re.compile(r"test_metric/(facet_nmi_\d+_\d+)")
 
 Curves = dict[str, dict[str, np.ndarray]]
 """Label ('loss' without labels) -> name of a run -> (n, 2) epoch and accuracy of its best facet."""
@@ -52,10 +49,12 @@ def summarise_results(results: Sequence[RunResult]) -> list[Row]:
         numbers = [member.numbers for member in members]
         for label in _labels(members):
             scores = [best_facet(row, label) for row in numbers]
-            rows += [_row(group, label, score, [found[score] for found in scores]) for score in ClusterScores._fields]
-        rows.append(_row(group, "", "loss", [row["test_metric/loss"] for row in numbers]))
-        for key in [key for key in numbers[0] if FACET_NMI.fullmatch(key)]:
-            rows.append(_row(group, "", FACET_NMI.fullmatch(key)[1], [row[key] for row in numbers if key in row]))
+            rows += [_row(group, label, score, [found[score] for found in scores]) for score in SCORES]
+        rows.append(_row(group, "", "loss", [row[Metric("loss").name] for row in numbers]))
+        for metric in [metric for metric in metrics_in(numbers[0]) if metric.kind == "facet_nmi"]:
+            if metric.split == "test":
+                values = [row[metric.name] for row in numbers if metric.name in row]
+                rows.append(_row(group, "", f"facet_nmi_{metric.facet}_{metric.other_facet}", values))
     return rows
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from config import different_settings, portable_settings
+from evaluation.metric_names import Metric
 from interrupts import is_interruption
 from sweeps.definition import RunResult, Sweep, describe_error, natural_order, read_result, report_failure
 from sweeps.summary import write_summary
@@ -72,7 +73,7 @@ class WandbSweep:
         definition = {
             "name": self.sweep.name,
             "method": self.sweep.method,
-            "metric": {"name": "test_metric/facet_acc_max", "goal": "maximize"},
+            "metric": {"name": Metric("facet_acc_max").name, "goal": "maximize"},
             "parameters": self.sweep.parameters,
         } | ({"run_cap": self.sweep.run_cap} if self.sweep.run_cap else {})
         try:

@@ -9,6 +9,7 @@ import pytest
 from conftest import FIXTURES
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
+from evaluation.metric_names import Metric
 from evaluation.scores import cluster_scores, confusion_matrix, contingency, facet_nmi, summarise
 
 #                  cluster 0: classes 0 0 1;  cluster 1: 1 1;  cluster 2: 1
@@ -77,28 +78,37 @@ def test_vectors_of_different_length_are_refused():
 def test_facet_nmi_is_one_for_equal_and_zero_for_independent_facets():
     equal, other = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
     nmi = facet_nmi(np.stack([equal, 1 - equal, other], axis=1))
-    assert nmi == pytest.approx({"facet_nmi_0_1": 1.0, "facet_nmi_0_2": 0.0, "facet_nmi_1_2": 0.0}, abs=1e-12)
+    assert [nmi[Metric("facet_nmi", facet=i, other_facet=j)] for i, j in ((0, 1), (0, 2), (1, 2))] == pytest.approx(
+        [1, 0, 0], abs=1e-12
+    )
 
 
 def test_summary_names_the_best_label_of_a_facet_and_the_best_facet_of_a_label():
     shape, hue = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
-    numbers = summarise(np.stack([shape, hue], axis=1), {"shape": shape, "hue": hue}, [3, 2], weighted=True)
-    assert numbers["facet_0_acc_max"] == numbers["label_hue_acc_max"] == 1.0
-    assert numbers["facet_0_label_hue_accuracy"] == 0.5
-    assert numbers["facet_acc_sum"] == 2.0
-    assert numbers["n_clusters_present_0"] == 2
-    assert {"facet_weighted_acc_max", "label_shape_weighted_acc_max", "label_weighted_acc_mean"} <= numbers.keys()
+    numbers = summarise("test", np.stack([shape, hue], axis=1), {"shape": shape, "hue": hue}, weighted=True)
+    assert numbers["test_metric/facet_0_acc_max"] == numbers["test_metric/label_hue_acc_max"] == 1.0
+    assert numbers["test_metric/facet_0_label_hue_accuracy"] == 0.5
+    assert numbers["test_metric/facet_acc_sum"] == 2.0
+    assert numbers["test_metric/n_clusters_present_0"] == 2
+    names = ("facet_weighted_acc_max", "label_shape_weighted_acc_max", "label_weighted_acc_mean")
+    assert {f"test_metric/{name}" for name in names} <= numbers.keys()
 
 
 def test_summary_of_uneven_classes_by_hand():
     """Facet 0 has one cluster, facet 1 is right: class 0 has three members, class 1 one."""
     y = np.array([0, 0, 0, 1])
-    numbers = summarise(np.stack([np.zeros(4, int), y], axis=1), {"y": y}, [2, 2], weighted=True)
-    assert (numbers["facet_0_acc_max"], numbers["facet_0_weighted_acc_max"]) == (0.75, 0.5)
-    assert (numbers["facet_acc_max"], numbers["facet_acc_sum"], numbers["facet_acc_mean"]) == (1, 1.75, 0.875)
-    assert numbers["facet_weighted_acc_mean"] == 0.75
+    numbers = summarise("test", np.stack([np.zeros(4, int), y], axis=1), {"y": y}, weighted=True)
+    assert (numbers["test_metric/facet_0_acc_max"], numbers["test_metric/facet_0_weighted_acc_max"]) == (0.75, 0.5)
+    assert (
+        numbers["test_metric/facet_acc_max"],
+        numbers["test_metric/facet_acc_sum"],
+        numbers["test_metric/facet_acc_mean"],
+    ) == (1, 1.75, 0.875)
+    assert numbers["test_metric/facet_weighted_acc_mean"] == 0.75
 
 
 def test_summary_without_labels_keeps_what_needs_none():
-    numbers = summarise(np.array([[0, 1], [1, 1]]), {}, [4, 4], weighted=False)
-    assert set(numbers) == {"n_clusters_present_0", "n_clusters_present_1", "facet_nmi_0_1"}
+    numbers = summarise("train", np.array([[0, 1], [1, 1]]), {})
+    assert set(numbers) == {
+        f"train_metric/{name}" for name in ("n_clusters_present_0", "n_clusters_present_1", "facet_nmi_0_1")
+    }

@@ -15,6 +15,7 @@ from torch import nn
 from tqdm import tqdm
 
 from config import Config
+from evaluation.metric_names import Metric
 from plotting import save_figure
 from tracking.run_folder import RunFolder
 from tracking.weights_and_biases import start_wandb
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ACCURACY = "test_metric/facet_acc_max"
+ACCURACY = Metric("facet_acc_max").name
 
 
 def save_figures(figures: Iterable[tuple[str, Figure]], folder: Path) -> dict[str, Path]:
@@ -95,8 +96,8 @@ class EpochProgress:
 
     def update(self, epoch: int, numbers: Mapping[str, float]) -> None:
         """Show one finished epoch."""
-        loss = numbers.get("test_metric/loss", numbers.get("train_metric/loss", float("nan")))
-        accuracy = numbers.get(ACCURACY, numbers.get("train_metric/facet_acc_max"))
+        loss = numbers.get(Metric("loss").name, numbers.get(Metric("loss", "train").name, float("nan")))
+        accuracy = numbers.get(ACCURACY, numbers.get(Metric("facet_acc_max", "train").name))
         if accuracy is not None:
             self.best = accuracy if self.best != self.best else max(self.best, accuracy)
         shown = {"loss": f"{loss:.2f}"} | (
