@@ -1,57 +1,64 @@
 """A sweep by Optuna's data base: no account is needed, and any number of machines may take part.
 
-Like wandb_backend.py it offers four things: start (or go on with) a sweep, join one by its id, work until nothing is left to
-do, and say how every run stands.
+Like wandb_backend.py it offers four things: start (or go on with) a sweep, join one by its id, work until nothing is left
+to do, and say how every run stands.
 """
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import logging
 import time
-import warnings
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import optuna
 import sqlalchemy
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
-from optuna.trial import TrialState
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
 
 from config import different_settings, portable_settings
 from evaluation.metric_names import Metric
+from sweeps.database import Database
 from sweeps.definition import RunResult, Sweep, describe_error, natural_order, report_failure
+from sweeps.heartbeats import Heartbeats
 from sweeps.summary import write_summary
-from tracking.run_folder import RunFolder
-from utils import UserError, make_folder, one_line
+from tracking.run_folder import InUse, RunFolder
+from utils import UserError, make_folder
 
 log = logging.getLogger(__name__)
 
 STORAGE_VARIABLE = "MFCVAE_SWEEP_STORAGE"  # the default of --storage
+STATES = {
+    TrialState.FAIL: "failed",
+    TrialState.WAITING: "waiting",
+    TrialState.RUNNING: "running",
+    TrialState.COMPLETE: "finished",
+}
+"""How a trial's run stands, the best state last. Pruned trials are about runs that another trial is about too."""
 
 
 class OptunaSweep:
     """A sweep whose runs are the trials of an Optuna study: any worker that reaches the data base takes part.
 
-    Every run is queued once. Workers send a heartbeat; the run of one that has fallen silent goes back into the queue.
+    Every run is queued once. Workers send signs of life; the run of one that has fallen silent goes back into the queue.
     """
 
     name = "optuna"
 
     def __init__(self, sweep: Sweep, storage: str | None, patience: int):
         self.sweep = sweep
-        file = sqlalchemy.URL.create("sqlite", database=str(sweep.folder / "sweep.db"))
-        self.url = storage or file.render_as_string()
+        self.database = Database(storage) if storage else Database.of_file(sweep.folder / "sweep.db")
         self.patience = patience
+        self.storage: RDBStorage
         self.study: optuna.Study
-        self.interrupted: tuple[str, dict[str, Any]] | None = None
         optuna.logging.set_verbosity(optuna.logging.ERROR)
 
     @property
     def sweep_id(self) -> str:
+        """The name of the study."""
         return self.sweep.name
 
     @property
@@ -61,26 +68,29 @@ class OptunaSweep:
     @property
     def worker_environment(self) -> dict[str, str]:
         """The address, which may hold a password, is not for everybody who can list processes."""
-        return {STORAGE_VARIABLE: self.url}
+        return {STORAGE_VARIABLE: self.database.address}
 
     def start(self) -> None:
         """Queue every run that is neither finished, nor running, nor queued."""
         make_folder(self.sweep.folder)
-        with _using(self.url):
+        with self.database.asked():
             self.study = self._create_study()
-            self._check_same_settings()
+        self._check_same_settings()
+        with self.database.asked():
             self.study.set_user_attr("settings", portable_settings(self.sweep.config))
-            optuna.storages.fail_stale_trials(self.study)
-            known = {result.name for result in self.results() if result.state != "failed"}
-            for values in self.sweep.runs:
-                if (name := self.sweep.run_name(values)) not in known:
-                    self._queue(name, values)
+        self._give_up_silent_runs()
+        known = {result.name for result in self.results() if result.state != "failed"}
+        for values in self.sweep.runs:
+            if (name := self.sweep.run_name(values)) not in known:
+                with self.database.asked():
+                    self.study.enqueue_trial({}, user_attrs={"run": name, "values": dict(values)})
 
     def _create_study(self, n_tries: int = 3) -> optuna.Study:
         """The study, new or not. Two machines that start at the same moment may be in each other's way once."""
         try:
+            self.storage = self.database.open(self.patience)
             return optuna.create_study(
-                study_name=self.sweep.name, storage=self._storage(), direction="minimize", load_if_exists=True
+                study_name=self.sweep.name, storage=self.storage, direction="minimize", load_if_exists=True
             )
         except (sqlalchemy.exc.DBAPIError, optuna.exceptions.StorageInternalError) as error:
             text = str(error) + str(error.__cause__)
@@ -91,163 +101,164 @@ class OptunaSweep:
 
     def join(self) -> None:
         """Attach to the study of another worker."""
-        with _using(self.url):
-            path = sqlalchemy.make_url(self.url).database if self.url.startswith("sqlite") else None
-            if path and not Path(path).exists():
-                raise UserError(
-                    f"no sweep at {path}; give the --storage of start_sweep.py, and its --results_dir if it had one"
-                )
-            storage = self._storage()
-            names = optuna.get_all_study_names(storage)
-            if self.sweep.name not in names:
-                close = difflib.get_close_matches(self.sweep.name, names, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(sorted(names)) or 'none yet'}"
-                raise UserError(f"--sweep_id: no sweep {self.sweep.name!r} in {_shown(self.url)}; {hint}")
-            self.study = optuna.load_study(study_name=self.sweep.name, storage=storage)
-            self._check_same_settings()
+        if (file := self.database.file) and not file.exists():
+            raise UserError(
+                f"no sweep at {file}; give the --storage of start_sweep.py, and its --results_dir if it had one"
+            )
+        with self.database.asked():
+            self.storage = self.database.open(self.patience)
+            names = optuna.get_all_study_names(self.storage)
+        if self.sweep.name not in names:
+            close = difflib.get_close_matches(self.sweep.name, names, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(sorted(names)) or 'none yet'}"
+            raise UserError(f"--sweep_id: no sweep {self.sweep.name!r} in {self.database.shown}; {hint}")
+        with self.database.asked():
+            self.study = optuna.load_study(study_name=self.sweep.name, storage=self.storage)
+        self._check_same_settings()
 
     def _check_same_settings(self) -> None:
-        before = self.study.user_attrs.get("settings")
+        """The sweep of that name was started with these settings.
+
+        Raises:
+            UserError: it has others.
+        """
+        with self.database.asked():
+            before = self.study.user_attrs.get("settings")
         if before is not None and (different := different_settings(before, self.sweep.config)):
             raise UserError(
-                f"the sweep {self.sweep.name!r} in {_shown(self.url)} has other settings: {different}; use its settings or "
-                "another --sweep_name"
+                f"the sweep {self.sweep.name!r} in {self.database.shown} has other settings: {different}; use its settings "
+                "or another --sweep_name"
             )
 
-    def _storage(self) -> RDBStorage:
-        """The data base, with heartbeats; a run whose worker died is tried again up to three times."""
-        return RDBStorage(
-            self.url,
-            engine_kwargs={"pool_pre_ping": True, "connect_args": _connect_args(self.url)},
-            heartbeat_interval=max(1, self.patience // 4),
-            grace_period=self.patience,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=3),
-        )
-
-    def _queue(self, name: str, values: Mapping[str, Any]) -> None:
-        self.study.enqueue_trial({}, user_attrs={"run": name, "values": dict(values)})
+    # --- the queue
 
     def work(self) -> None:
         """Train queued runs until every run of the sweep is over; wait for those of other workers, in case they die."""
         is_waiting = False
-        with _using(self.url):
-            while True:
-                states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
-                if TrialState.WAITING in states:
-                    is_waiting = False
-                    self._take_one()
-                elif TrialState.RUNNING in states:
-                    if not is_waiting:
-                        log.info("waiting for %d runs of other workers", states.count(TrialState.RUNNING))
-                    is_waiting = True
-                    time.sleep(min(5, self.patience / 4))
-                    optuna.storages.fail_stale_trials(self.study)
-                else:
-                    return
+        while unfinished := self._trials(TrialState.WAITING, TrialState.RUNNING):
+            if trial := self._claim():
+                self._train(trial)
+            else:
+                if not is_waiting:
+                    log.info("waiting for %d runs of other workers", len(unfinished))
+                time.sleep(min(5, self.patience / 4))
+                self._give_up_silent_runs()
+            is_waiting = trial is None
 
-    def _take_one(self) -> None:
-        """Train the next queued run."""
-        try:
-            self.study.optimize(self._objective, n_trials=1, catch=(Exception,))
-        except KeyboardInterrupt:
-            if self.interrupted:
-                self._queue(*self.interrupted)
-            raise
-        except ValueError:  # what the run itself raises is caught; Optuna refuses to end a trial that has ended
-            log.warning("a run was given to another worker: nothing was heard of this one for %d s", self.patience)
-        write_summary(self.sweep.folder, self.results())
+    def _claim(self) -> FrozenTrial | None:
+        """A queued trial that is this worker's alone from now on; None where there is none."""
+        self._give_up_silent_runs()
+        for trial in self._trials(TrialState.WAITING):
+            with self.database.asked():
+                self.storage.record_heartbeat(self._id(trial))  # before: a worker that dies at once is missed too
+                try:
+                    is_ours = self.storage.set_trial_state_values(self._id(trial), TrialState.RUNNING)
+                except UpdateFinishedTrialError:  # another was faster in all of it
+                    is_ours = False
+            if is_ours:
+                return trial
+        return None
 
-    def _objective(self, trial: optuna.Trial) -> float:
-        """Train the run of a trial; its test loss."""
-        name, values = trial.user_attrs.get("run"), trial.user_attrs.get("values")
-        if name is None or self._is_taken(name, trial.number):
-            raise optuna.TrialPruned  # another worker was faster: at the last queued run, or at queueing it
+    def _train(self, trial: FrozenTrial) -> None:
+        """Train the run of a claimed trial, and note how it ended."""
+        name, values = trial.user_attrs["run"], trial.user_attrs["values"]
+        if self._is_taken(name, trial.number):  # it was queued twice, by machines that started at the same moment
+            self._end(trial, TrialState.PRUNED)
+            return
         try:
-            while RunFolder(self.sweep.folder / name).is_in_use():  # its worker was silent, but is alive
-                time.sleep(1)
-            result = self.sweep.train(name, values)
+            with Heartbeats(lambda: self.storage.record_heartbeat(self._id(trial)), self._beat_seconds) as heartbeats:
+                result = self._train_alone(name, values)
         except KeyboardInterrupt:
-            self.interrupted = (name, values)
+            self._end(trial, TrialState.WAITING)
             raise
         except Exception as error:
             report_failure(name, error)
-            trial.set_user_attr("error", describe_error(error))
-            raise
-        trial.set_user_attr("numbers", result.numbers)
-        trial.set_user_attr("curves", result.curves)
-        # Optuna takes what is not a number for a failure.
-        return float(np.nan_to_num(result.numbers[Metric("loss").name]))
+            result = RunResult(name, values, "failed", error=describe_error(error))
+        if not self._note(trial, result):
+            log.warning(
+                "%s: another worker has taken it up, as nothing was heard of this one for %.0f s",
+                name,
+                heartbeats.silence,
+            )
+        write_summary(self.sweep.folder, self.results())
+
+    def _train_alone(self, name: str, values: Mapping[str, Any]) -> RunResult:
+        """Train the run; where another process has its folder, when that one lets go of it."""
+        is_waiting = False
+        while True:
+            while RunFolder(self.sweep.folder / name).is_in_use():
+                if not is_waiting:
+                    log.info("%s is in use by another process; waiting", name)
+                is_waiting = True
+                time.sleep(1)
+            try:
+                return self.sweep.train(name, values)
+            except InUse:
+                continue
+
+    def _note(self, trial: FrozenTrial, result: RunResult) -> bool:
+        """Write the result of a trial into the data base; whether it was still this worker's."""
+        if result.state == "failed":
+            return self._end(trial, TrialState.FAIL, {"error": result.error})
+        loss = float(np.nan_to_num(result.numbers[Metric("loss").name]))  # data bases know no nan
+        return self._end(trial, TrialState.COMPLETE, {"numbers": result.numbers, "curves": result.curves}, [loss])
+
+    def _end(
+        self,
+        trial: FrozenTrial,
+        state: TrialState,
+        attributes: Mapping[str, Any] | None = None,
+        losses: list[float] | None = None,
+    ) -> bool:
+        """Let go of a trial in this state; whether it was still this worker's."""
+        with self.database.asked():
+            try:
+                for key, value in (attributes or {}).items():
+                    self.storage.set_trial_user_attr(self._id(trial), key, value)
+                return self.storage.set_trial_state_values(self._id(trial), state, losses)
+            except UpdateFinishedTrialError:  # it was given up
+                return False
 
     def _is_taken(self, name: str, number: int) -> bool:
         """Whether an earlier trial is about the same run, and was neither given up nor has failed."""
-        live = (TrialState.COMPLETE, TrialState.RUNNING, TrialState.WAITING)
-        trials = self.study.get_trials(deepcopy=False, states=live)
-        return any(other.user_attrs.get("run") == name and other.number < number for other in trials)
+        live = self._trials(TrialState.COMPLETE, TrialState.RUNNING, TrialState.WAITING)
+        return any(other.user_attrs["run"] == name and other.number < number for other in live)
+
+    def _give_up_silent_runs(self) -> None:
+        """Put the runs of workers that are not heard of any more back into the queue."""
+        with self.database.asked():
+            optuna.storages.fail_stale_trials(self.study)
+
+    @property
+    def _beat_seconds(self) -> float:
+        """Time between two signs of life; it does not depend on this worker's patience alone, as others have theirs."""
+        return min(10, max(1, self.patience / 4))
+
+    def _id(self, trial: FrozenTrial) -> int:
+        """The data base's number of a trial."""
+        study = self.storage.get_study_id_from_name(self.sweep.name)
+        return self.storage.get_trial_id_from_study_id_trial_number(study, trial.number)
+
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        """The trials in these states that are about a run."""
+        with self.database.asked():
+            trials = self.study.get_trials(deepcopy=False, states=states)
+        return [trial for trial in trials if "run" in trial.user_attrs]
 
     def results(self) -> list[RunResult]:
         """Every run once: its finished trial if it has one, else the one that runs, waits, or failed last."""
-        states = {
-            TrialState.FAIL: "failed",
-            TrialState.WAITING: "waiting",
-            TrialState.RUNNING: "running",
-            TrialState.COMPLETE: "finished",
-        }
-        best: dict[str, tuple[int, RunResult]] = {}
-        with _using(self.url):
-            trials = self.study.get_trials(deepcopy=False)
-        for trial in trials:
-            attrs = trial.user_attrs
-            if trial.state not in states or "run" not in attrs:
-                continue
-            rank = list(states).index(trial.state)
-            error = attrs.get("error", "its workers died") if trial.state == TrialState.FAIL else ""
-            result = RunResult(
-                attrs["run"],
-                attrs["values"],
-                states[trial.state],
-                attrs.get("numbers", {}),
-                attrs.get("curves", {}),
-                error,
-            )
-            if attrs["run"] not in best or rank >= best[attrs["run"]][0]:
-                best[attrs["run"]] = (rank, result)
-        return sorted((result for _, result in best.values()), key=natural_order)
+        best: dict[str, FrozenTrial] = {}
+        ranks = list(STATES)
+        for trial in self._trials(*STATES):
+            before = best.setdefault(trial.user_attrs["run"], trial)
+            if ranks.index(trial.state) >= ranks.index(before.state):
+                best[trial.user_attrs["run"]] = trial
+        return sorted(map(_result, best.values()), key=natural_order)
 
 
-def _connect_args(url: str) -> dict[str, Any]:
-    """How long to wait, in seconds: for a file that another worker is writing to, or for a server."""
-    if url.startswith("sqlite"):
-        return {"timeout": 60}
-    return {"connect_timeout": 10} if url.startswith(("postgresql", "mysql")) else {}
-
-
-def _shown(url: str) -> str:
-    """The address of a data base without its password."""
-    return sqlalchemy.make_url(url).set(query={}).render_as_string(hide_password=True)
-
-
-@contextlib.contextmanager
-def _using(url: str) -> Iterator[None]:
-    """Turn what a data base raises into one line; heartbeats count as experimental in Optuna, which need not be said."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError):
-        raise UserError(
-            "--storage: not the address of a data base; write sqlite:///FILE or postgresql://USER@HOST/DATABASE"
-        ) from None
-    except UnboundLocalError:  # how Optuna's own loop ends when the data base stops answering
-        raise UserError(
-            f"--storage {_shown(url)}: stopped answering; nothing is lost, the same command goes on"
-        ) from None
-    except ImportError:
-        raise UserError(
-            f"--storage {_shown(url)}: the driver of this data base is not installed; for PostgreSQL: pip install "
-            "'psycopg[binary]'"
-        ) from None
-    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        reason = one_line(error.__cause__ or error)
-        raise UserError(
-            f"--storage {_shown(url)}: cannot be used ({reason}); check the address and the server"
-        ) from error
+def _result(trial: FrozenTrial) -> RunResult:
+    """How the run of a trial stands."""
+    found = trial.user_attrs
+    error = found.get("error", "its workers died") if trial.state == TrialState.FAIL else ""
+    numbers, curves = found.get("numbers", {}), found.get("curves", {})
+    return RunResult(found["run"], found["values"], STATES[trial.state], numbers, curves, error)

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -158,6 +159,41 @@ def test_a_failing_run_is_marked_and_the_others_finish(tmp_path, capsys):
     assert "init_lr=0.001,digit,accuracy,2," in summary and "e+30" not in summary
     assert start_sweep.main(argv) == 1  # another try for those that failed
     assert "4 runs: 2 failed, 2 finished" in capsys.readouterr().out
+
+
+# --- claims
+
+
+def claimed_by_four(url: str, folder: Path) -> list[str]:
+    """Names of the runs that four workers claim who come at the same moment."""
+    sweep = define_sweep([*FLAGS, "--results_dir", str(folder)], [0, 1, 2], None, None)
+    OptunaSweep(sweep, url, 60).start()
+    together, claimed = threading.Barrier(4), []
+
+    def work() -> None:
+        worker = OptunaSweep(sweep, url, 60)
+        worker.join()
+        together.wait()
+        while trial := worker._claim():
+            claimed.append(trial.user_attrs["run"])
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return claimed
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_workers_that_come_at_the_same_moment_claim_each_run_once(tmp_path, request, kind):
+    """SQLite has no SELECT ... FOR UPDATE: without a lock of our own, two workers take the same run in nearly every try."""
+    for i in range(5):
+        url = f"sqlite:///{tmp_path}/{i}.db" if kind == "sqlite" else request.getfixturevalue("postgresql")
+        claimed = claimed_by_four(url, tmp_path / str(i))
+        if kind == "postgresql":
+            optuna.delete_study(study_name="digits_sweep", storage=url)
+        assert sorted(claimed) == ["digits_seed0", "digits_seed1", "digits_seed2"]
 
 
 # --- PostgreSQL, for several machines
