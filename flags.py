@@ -1,4 +1,4 @@
-"""Flags of every script but train.py, whose flags are the settings of config.py."""
+"""Flags of every script but train.py, whose flags are the settings of config.py; and what is said of unknown names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-from utils import UserError
+from utils import UserError, shown
 
 
 class FlagParser(argparse.ArgumentParser):
@@ -21,13 +21,10 @@ class FlagParser(argparse.ArgumentParser):
 
     def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """Read the words into an argparse.Namespace."""
-        known, unknown = self.parse_known_args(args, namespace)
-        if unknown:
-            flag = next((word for word in unknown if word.startswith("-")), unknown[0]).split("=")[0]
-            flags = list(self._option_string_actions)
-            close = [name for name in flags if name.startswith(flag)] or difflib.get_close_matches(flag, flags, n=1)
-            hint = f"did you mean '{close[0]}'?" if close else "--help lists them all"
-            raise UserError(f"unknown flag '{flag}'; {hint}")
+        known, unread = self.parse_known_args(args, namespace)
+        if unread:
+            flag = next((word for word in unread if word.startswith("-")), unread[0]).split("=")[0]
+            raise UserError(unknown("flag", flag, self._option_string_actions))
         return known
 
     def error(self, message: str) -> NoReturn:
@@ -35,17 +32,35 @@ class FlagParser(argparse.ArgumentParser):
         raise UserError(f"{message}; see --help")
 
 
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """A line about a name that nothing has: unknown setting 'bacth_size'; did you mean 'batch_size'?."""
+    return f"unknown {kind} {shown(name)}; {did_you_mean(name, known, otherwise='--help lists them all')}"
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
+    """The name among those known that begins with this one, or is nearest to it, as a question; else `otherwise`."""
+    names = list(known)
+    begun = [other for other in names if name.strip("-") and other.startswith(name)]
+    near = begun or difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {near[0]!r}?" if near else otherwise
+
+
 def positive_int(text: str) -> int:
     """A whole number of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
-    return int(text)
+    return _whole_number(text, 1)
 
 
 def non_negative_int(text: str) -> int:
     """A whole number of at least 0."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 0")
+    return _whole_number(text, 0)
+
+
+def _whole_number(text: str, least: int) -> int:
+    """A whole number of at least `least`, and small enough to count to."""
+    if text.isdecimal() and len(text) > 9:
+        raise argparse.ArgumentTypeError(f"{shown(text)} must be below a billion")
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{shown(text)} must be a whole number of at least {least}")
     return int(text)
 
 
@@ -56,5 +71,5 @@ def non_negative_float(text: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number of at least 0")
+        raise argparse.ArgumentTypeError(f"{shown(text)} must be a number of at least 0")
     return value

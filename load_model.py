@@ -19,7 +19,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from config import FREE_SETTINGS, OWN_IMAGES, Config, build_config, portable_settings
+from config import MAY_CHANGE_ON_RESUME, OWN_IMAGES, Config, build_config, portable_settings
 from datasets import DatasetSpec, dataset_spec
 from flags import FlagParser
 from interrupts import run_script
@@ -52,7 +52,7 @@ PUBLISHED_NAMES = {
 _SPREAD = {"diag": "_sigma_square_p_z_j_c_j_list", "full": "_l_mat_p_z_j_c_j_list"}
 # Settings of the machine that a model was trained on, and those that the published flags lack.
 OF_THE_MACHINE = {"config_args_path", "device", "wandb_mode", "user"}
-OUR_OWN = FREE_SETTINGS - OF_THE_MACHINE
+OUR_OWN = MAY_CHANGE_ON_RESUME - OF_THE_MACHINE
 PUBLISHED_DATASETS = ("fast_mnist", "fast_svhn", "fast_3dshapes")
 _WEIGHT_NORM = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
 
@@ -199,7 +199,7 @@ def _config_of(content: Mapping[str, Any]) -> Config:
         return build_config(content["config"])
     if not isinstance(content["args"], argparse.Namespace):
         raise UserError("its args are not an argparse.Namespace")
-    names = {field.name for field in dataclasses.fields(Config)} - FREE_SETTINGS
+    names = {field.name for field in dataclasses.fields(Config)} - MAY_CHANGE_ON_RESUME
     settings = {name: value for name, value in vars(content["args"]).items() if name in names and value is not None}
     if settings.get("model_type", "fc_vlae").endswith("vlae"):
         # The ladders are built from other settings; here the original keeps lists of its own that would not pass.

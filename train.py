@@ -35,7 +35,7 @@ from speed import machine
 from speed.steps import CompiledForward, Loss, RecordedStep, Step, StepResult
 from tracking.run_folder import RunFolder
 from tracking.tracker import EpochProgress, Tracker
-from utils import PROJECT, UserError, make_folder, preserved_random_state, resolve_device, seed_everything
+from utils import PROJECT, UserError, make_folder, one_line, preserved_random_state, resolve_device, seed_everything
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ class Training:
             return int(state["epoch"]) + 1
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(
-                f"{path} is not a checkpoint of this run ({error}); start again with --overwrite"
+                f"{path} is not a checkpoint of this run ({one_line(error)}); start again with --overwrite"
             ) from error
 
 

@@ -29,6 +29,15 @@ def one_line(error: BaseException | str, length: int = 200) -> str:
     return " ".join(str(error).split())[:length] or type(error).__name__
 
 
+def shown(value: object, length: int = 200) -> str:
+    """A value as an error message quotes it: the first `length` characters of its representation."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of more than 4,300 digits
+        return "a number of more digits than can be shown"
+    return text if len(text) <= length else f"{text[:length]} ..."
+
+
 def resolve_device(name: str) -> torch.device:
     """'auto' (the GPU where there is one), 'cpu', 'cuda' or 'cuda:N' -> torch.device."""
     if name == "auto":

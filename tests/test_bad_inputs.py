@@ -48,6 +48,7 @@ def complaint(argv: list[str]) -> str:
         train.main(argv)
     message = str(caught.value)
     assert len(message.splitlines()) == 1
+    assert len(message) < 1000
     return message
 
 
@@ -82,25 +83,32 @@ FLAGS = {
     "not a choice": (["--model_type", "vae"], ["model_type = 'vae'", "'fc_vlae'", "'conv_vlae'"]),
     "not a dataset": (["--dataset", "mnist"], ["dataset = 'mnist'", "'fast_mnist'", "'digits'"]),
     "broken mapping": (["--factors_variation_dict", "{shape: [0"], ["--factors_variation_dict {shape: [0", "mapping"]),
-    "a date that is none": (
-        ["--factors_variation_dict", "{shape: [2020-13-45]}"],
-        ["--factors_variation_dict", "2020-13-45"],
+    "a date": (["--factors_variation_dict", "{shape: [2020-13-45]}"], ["factors_variation_dict", "2020-13-45"]),
+    "octal in a list": (["--z_j_dim_list", "[0144, 5]"], ["--z_j_dim_list [0144, 5]", "0144 is 100 in YAML"]),
+    "minutes in a list": (["--z_j_dim_list", "[1:30, 5]"], ["--z_j_dim_list", "1:30 is 90 in YAML"]),
+    "alias": (["--z_j_dim_list", "[&a 5, *a]"], ["--z_j_dim_list", "aliases are not read", "*a"]),
+    "key twice": (["--factors_variation_dict", "{shape: [0, 1], shape: [2]}"], ["'shape' is there twice"]),
+    "a list of 3,000 characters": (
+        ["--z_j_dim_list", *["x" * 30] * 100],
+        ["z_j_dim_list = ['xxx", " ...: ", "integer"],
     ),
+    "broken YAML of 3,000 characters": (["--z_j_dim_list", "[" + "x" * 3000], ["--z_j_dim_list", " ...: not a YAML"]),
+    "a list of 101 items": (["--decode_layer_dims", *["8"] * 101], ["decode_layer_dims", "at most 100 items"]),
     "path as a name": (["--run_name", "a/b"], ["run_name = 'a/b'"]),
     "parent as a name": (["--run_name", ".."], ["run_name = '..'"]),
     "dimensions against J": (
-        ["--z_j_dim_list", "5"],
-        ["z_j_dim_list = [5]", "J_n_mixtures = 2", "one entry per facet"],
+        ["--z_j_dim_list", "5", "5", "5"],
+        ["z_j_dim_list = [5, 5, 5]", "J_n_mixtures = 2", "one entry per facet", "or one for all"],
     ),
     "clusters and more against J": (
         ["--J_n_mixtures", "3", "--z_j_dim_list", "2", "2", "2"],
         ["n_clusters_j_list = [3, 3], n_epochs_per_progressive_step = ", "J_n_mixtures = 3"],
     ),
     "steps against J": (
-        ["--n_epochs_per_progressive_step", "1"],
-        ["n_epochs_per_progressive_step = [1]", "J_n_mixtures = 2"],
+        ["--n_epochs_per_progressive_step", "1", "1", "1"],
+        ["n_epochs_per_progressive_step = [1, 1, 1]", "J_n_mixtures = 2"],
     ),
-    "ladder against J": (["--enc_backbone_dims", "8"], ["enc_backbone_dims = [8]", "J_n_mixtures = 2"]),
+    "ladder against J": (["--enc_backbone_dims", "8", "8", "8"], ["enc_backbone_dims = [8, 8, 8]", "J_n_mixtures = 2"]),
     "gated add": (["--dec_rung_dims", "9", "8"], ["dec_rung_dims = [9, 8]", "width 9", "width 8", "equal"]),
     "layer without width": (
         ["--enc_rung_n_hidden", "1", "-1"],
@@ -110,13 +118,9 @@ FLAGS = {
         ["--facet_to_fix_pi_p_c", "facet_2"],
         ["facet_to_fix_pi_p_c = 'facet_2'", "all, facet_0, facet_1"],
     ),
-    "flat widths per facet": (
-        [*FC_PER_FACET, "--encode_layer_dims", "8", "8"],
-        ["encode_layer_dims = [8, 8]", "one list of widths per facet"],
-    ),
-    "too few encoders": (
-        [*FC_PER_FACET, "--encode_layer_dims", "[[8]]"],
-        ["encode_layer_dims = [[8]]", "J_n_mixtures = 2"],
+    "too many encoders": (
+        [*FC_PER_FACET, "--encode_layer_dims", "[[8], [8], [8]]"],
+        ["encode_layer_dims = [[8], [8], [8]]", "J_n_mixtures = 2", "one entry per facet"],
     ),
     "encoders to share": (
         ["--model_type", "fc_shared", "--encode_layer_dims", "[[8], [8]]"],
@@ -166,6 +170,35 @@ FLAGS = {
         ["n_clusters_j_list = [3, 1438]", "1437", "fewer"],
     ),
     "batch of one to normalise": (["--batch_size", "4", "--do_fc_batch_norm"], ["batch_size = 4", "1437", "use 5"]),
+    "depth of ten million": (["--enc_backbone_n_hidden", "10000000", "1"], ["enc_backbone_n_hidden", "equal to 100"]),
+    "width of a million": (["--enc_backbone_dims", "1000000", "8"], ["enc_backbone_dims", "equal to 100000"]),
+    "encoder of a million": (["--model_type", "fc_shared", "--encode_layer_dims", "1000000"], ["encode_layer_dims"]),
+    "a billion facets": (["--J_n_mixtures", "1000000000"], ["J_n_mixtures = '1000000000'", "equal to 100"]),
+    "a million dimensions": (["--z_j_dim_list", "1000000"], ["z_j_dim_list", "equal to 10000"]),
+    "a million clusters": (["--n_clusters_j_list", "1000000"], ["n_clusters_j_list", "equal to 100000"]),
+    "batch of 10^20": (["--batch_size", "1" + "0" * 20], ["batch_size = '1000", "equal to 1000000"]),
+    "evaluation batch of 10^20": (["--eval_batch_size", "1" + "0" * 20], ["eval_batch_size", "equal to 1000000"]),
+    "epochs without end": (
+        ["--n_epochs_per_progressive_step", "1" + "0" * 20],
+        ["n_epochs_per_progressive_step", "equal to"],
+    ),
+    "fade-in of 10^400": (["--n_batches_fade_in", "1" + "0" * 400], ["n_batches_fade_in", "equal to 1000000000"]),
+    "a number of 5,000 digits": (["--batch_size", "1" * 5000], ["batch_size = '111", " ...: "]),
+    "sigma of 1e300": (["--sigma_multiplier_p_x_z", "1e300"], ["sigma_multiplier_p_x_z = '1e300'", "equal to 1000000"]),
+    "sigma of 1e-300": (["--sigma_multiplier_p_x_z", "1e-300"], ["sigma_multiplier_p_x_z = '1e-300'", "0.000001"]),
+    "variance of 1e300": (["--fixed_var_init", "1e300"], ["fixed_var_init = '1e300'", "equal to 1000000000000"]),
+    "weight of 1e300": (["--gamma_kl_z_pretrain", "1e300"], ["gamma_kl_z_pretrain", "equal to 1000000000000"]),
+    "learning rate of 1e400": (["--init_lr", "1e400"], ["init_lr = '1e400'", "finite"]),
+    "100,000 samples": (
+        ["--n_sample_generations_per_cluster", "100000"],
+        ["n_sample_generations_per_cluster", "equal to 100"],
+    ),
+    "100,000 examples": (["--n_examples_per_cluster", "100000"], ["n_examples_per_cluster", "equal to 100"]),
+    "100,000 reconstructions": (["--n_recons_per_cluster", "100000"], ["n_recons_per_cluster", "equal to 100"]),
+    "images of 10^14 pixels": (
+        ["--dataset", "folder", "--image_size", "10000000"],
+        ["image_size = '10000000'", "equal to 1000000"],
+    ),
     "no such device": (["--device", "gpu"], ["device = 'gpu'", "auto, cpu, cuda or cuda:N"]),
     "device without memory": (["--device", "meta"], ["device = 'meta'", "auto, cpu, cuda or cuda:N"]),
     "GPU beyond the last": (["--device", "cuda:99"], ["device = 'cuda:99'", "this machine has", "auto or cpu"]),
@@ -194,13 +227,40 @@ YAML = {
     "ill-typed value": (b"seed: [1, 2]\n", ["seed = [1, 2]", "integer"]),
     "true for a number": (b"batch_size: true\n", ["batch_size = True", "number"]),
     "mapping for a list": (b"z_j_dim_list: {a: 1}\n", ["z_j_dim_list", "list"]),
-    "number for a list": (b"z_j_dim_list: 5\n", ["z_j_dim_list = 5", "list"]),
     "list at the top": (b"- seed: 1\n", ["setting: value"]),
     "text at the top": (b"seed 1\n", ["setting: value"]),
     "not YAML": (b"seed: [1\nbatch_size: }\n", ["not valid YAML", "line 2"]),
-    "a date that is none": (b"seed: 2020-13-45\n", ["not valid YAML", "month"]),
+    "a date": (b"seed: 2020-13-45\n", ["seed = '2020-13-45'", "integer"]),
+    "octal": (b"\nseed: 0144\n", ["not valid YAML", "line 2: 0144 is 100 in YAML", "'0144' in quotes"]),
+    "hexadecimal": (b"seed: 0x1F\n", ["line 1: 0x1F is 31 in YAML"]),
+    "binary number": (b"seed: 0b11\n", ["line 1: 0b11 is 3 in YAML"]),
+    "minutes": (b"n_epochs: 1:30\n", ["line 1: 1:30 is 90 in YAML"]),
+    "minutes with a fraction": (b"init_lr: 1:30.5\n", ["line 1: 1:30.5 is 90.5 in YAML"]),
+    "a number of 5,000 digits": (b"seed: " + b"9" * 5000, ["not valid YAML", "more than 100 digits"]),
+    "key twice": (b"seed: 1\nbatch_size: 7\nseed: 2\n", ["not valid YAML", "line 3: 'seed' is there twice"]),
+    "key twice further down": (
+        b"factors_variation_dict: {shape: [0], shape: [1]}\n",
+        ["line 1: 'shape' is there twice"],
+    ),
+    "alias": (b"z_j_dim_list: &a [5, 5]\nn_clusters_j_list: *a\n", ["line 2: aliases are not read", "*a"]),
+    "alias bomb": (
+        b"a: &a [9, 9, 9, 9]\n"
+        + b"".join(b"%c: &%c [*%c, *%c, *%c, *%c]\n" % (c, c, *[c - 1] * 4) for c in b"bcdefghij"),
+        ["not valid YAML", "line 2: aliases are not read"],
+    ),
+    "merged keys": (b"<<: &a {seed: 1}\nfoo: *a\n", ["not valid YAML", "line 2: aliases are not read"]),
+    "nested too deeply": (b"seed: " + b"[" * 5000, ["not valid YAML", "nested too deeply"]),
+    "NUL": (b"run_name: a\x00b\n", ["not valid YAML", "x0000"]),
+    "an unhashable key": (b"? [1, 2]\n: 3\n", ["not valid YAML", "line 1", "unhashable"]),
+    "a tag that does not fit": (b"save_model: !!bool maybe\n", ["not valid YAML"]),
+    "two documents": (b"seed: 1\n---\nseed: 2\n", ["not valid YAML", "line 2", "another document"]),
+    "a megabyte": (b"# " + b"x" * 1_000_000 + b"\n", ["not valid YAML", "more than 1,000,000 bytes"]),
+    "a value of 3,000 characters": (b"seed: " + b"x" * 3000, ["seed = 'xxx", " ...: should be a valid integer"]),
+    "a key of 3,000 characters": (b"x" * 3000 + b": 1\n", ["line 1"]),
+    "a key of 1,000 characters": (b"? " + b"x" * 1000 + b"\n: 1\n", ["unknown setting 'xxx", " ...; --help"]),
+    "infinite": (b"init_lr: .inf\n", ["init_lr = inf", "finite"]),
     "an object": (b"seed: !!python/object/apply:os.getpid []\n", ["not valid YAML"]),
-    "binary": (bytes(range(128, 256)), ["cannot be read"]),
+    "binary": (bytes(range(128, 256)), ["not valid YAML", "UTF-8"]),
 }
 
 
@@ -490,8 +550,8 @@ FOLDER = {
     ),
     "more than the memory": (
         pictures(*SIX),
-        ["--image_size", "50000000"],
-        ["6 images (RGB, 50000000 x 50000000 pixels) take 41,909,515.9 GiB", "smaller --image_size"],
+        ["--image_size", "1000000"],
+        ["6 images (RGB, 1000000 x 1000000 pixels) take 16,763.8 GiB", "smaller --image_size"],
     ),
     "one image": (pictures("a.png"), SMALL, ["data: 0 of 1 images", "too few"]),
     "fewer than clusters": (

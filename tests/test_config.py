@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import json
 import logging
 import re
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
-from config import Config, build_config, load_config, warn_of_flags_without_effect
+from config import FIELDS, Config, build_config, load_config, warn_of_flags_without_effect
+from datasets import DatasetSpec
+from mfcvae import MFCVAE
+from settings.facet_lists import LADDER_DEPTHS, LADDER_DIMS
 from utils import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = [field.name for field in dataclasses.fields(Config)]
+RESOLVED = json.loads((ROOT / "tests/fixtures/resolved_settings.json").read_text())
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.yml") if not path.name.startswith("wandb"))
 
 
@@ -216,6 +222,122 @@ def test_there_are_configurations():
     assert {path.stem for path in CONFIGS} == {"digits", "mnist", "svhn", "3dshapes_1", "3dshapes_2", "folder"}
 
 
+@pytest.mark.parametrize("name", RESOLVED)
+def test_published_configurations_resolve_to_what_they_always_did(name):
+    """tests/fixtures/resolved_settings.json was written before lists followed the number of facets."""
+    config = load_config(["--config_args_path", str(ROOT / "configs" / f"{name}.yml")] if name != "defaults" else [])
+    now = dataclasses.asdict(config)
+    assert {key: now[key] for key in RESOLVED[name]} == RESOLVED[name]
+
+
+# --- lists with an entry per facet
+
+
+LADDER_OF = {
+    "folder": {"enc_backbone_dims": [256, 256, 512], "dec_rung_dims": [256, 256, 512], "dec_backbone_dims": [256] * 3},
+    "digits": {"enc_backbone_dims": [128, 128, 256], "dec_rung_dims": [128, 128, 256], "dec_backbone_dims": [128] * 3},
+    "defaults": {
+        "enc_backbone_dims": [500, 500, 2000],
+        "dec_rung_dims": [500, 500, 2000],
+        "dec_backbone_dims": [500] * 3,
+    },
+}
+SPEC = DatasetSpec("any", (1, 32, 32), "normal", "sigmoid", 0)
+
+
+def words_of(name: str) -> list[str]:
+    """The command line that names a configuration file of ours."""
+    return [] if name == "defaults" else ["--config_args_path", str(ROOT / "configs" / f"{name}.yml")]
+
+
+@pytest.mark.parametrize("name", LADDER_OF)
+@pytest.mark.parametrize("model_type", ["fc_shared", "fc_per_facet_enc_shared_dec", "fc_vlae", "conv_vlae"])
+@pytest.mark.parametrize("J", [1, 2, 3, 4, 5])
+def test_another_number_of_facets_in_one_word(name, model_type, J):
+    config = load_config([*words_of(name), "--J_n_mixtures", str(J), "--model_type", model_type])
+    assert len(config.z_j_dim_list) == len(config.n_clusters_j_list) == len(config.n_epochs_per_progressive_step) == J
+    model = MFCVAE(config, SPEC)
+    terms = model(torch.rand(4, *SPEC.image_shape)).terms
+    assert terms.loss.isfinite()
+    assert [q.shape for q in terms.q_c_x] == [(4, K) for K in config.n_clusters_j_list]
+
+
+@pytest.mark.parametrize("name", LADDER_OF)
+def test_facets_are_added_and_left_out_next_to_the_pixels(name):
+    two, three, one = (load_config([*words_of(name), "--J_n_mixtures", str(J)]) for J in (2, 3, 1))
+    for setting in ("z_j_dim_list", "n_clusters_j_list", *LADDER_DIMS, *LADDER_DEPTHS):
+        first, deepest = getattr(two, setting)
+        assert getattr(three, setting) == LADDER_OF[name].get(setting, [first, first, deepest])
+        assert getattr(one, setting) == [deepest]
+    deepest, last = two.n_epochs_per_progressive_step
+    assert three.n_epochs_per_progressive_step == [deepest, last, last]
+    assert three.n_epochs == deepest + 2 * last
+    assert one.n_epochs_per_progressive_step == [deepest]
+
+
+def test_the_rung_of_an_added_facet_is_as_wide_as_the_backbone_that_it_is_added_to(tmp_path):
+    text = "J_n_mixtures: 1\nz_j_dim_list: [5]\nn_clusters_j_list: [9]\nn_epochs_per_progressive_step: [3]\n"
+    text += "".join(f"{name}: [1]\n" for name in LADDER_DEPTHS)
+    text += "enc_backbone_dims: [7]\nenc_rung_dims: [6]\ndec_backbone_dims: [8]\ndec_rung_dims: [9]\n"
+    config = load_config(["--config_args_path", write_yaml(tmp_path, text), "--J_n_mixtures", "3"])
+    assert (config.dec_rung_dims, config.dec_backbone_dims) == ([8, 8, 9], [8, 8, 8])
+    assert (config.enc_rung_dims, config.z_j_dim_list) == ([6, 6, 6], [5, 5, 5])
+    without = write_yaml(tmp_path, text.replace("dec_backbone_n_hidden: [1]", "dec_backbone_n_hidden: [0]"))
+    assert load_config(["--config_args_path", without, "--J_n_mixtures", "3"]).dec_rung_dims == [9, 9, 9]
+
+
+@pytest.mark.parametrize(
+    ("text", "argv", "sweep", "expected"),
+    [
+        ("", ["--n_clusters_j_list", "12"], {}, {"n_clusters_j_list": [12, 12]}),
+        ("", ["--n_clusters_j_list", "12", "--J_n_mixtures", "3"], {}, {"n_clusters_j_list": [12] * 3}),
+        ("", ["--z_j_dim_list", "1", "2", "3", "--J_n_mixtures", "3"], {}, {"z_j_dim_list": [1, 2, 3]}),
+        ("", [], {"J_n_mixtures": 3, "n_clusters_j_list": 12}, {"n_clusters_j_list": [12] * 3}),
+        ("", [], {"J_n_mixtures": 3, "z_dim": 9}, {"z_j_dim_list": [9] * 3}),
+        ("", [], {"J_n_mixtures": 3, "z_2_dim": 9}, {"z_j_dim_list": [5, 5, 9]}),
+        ("z_j_dim_list: 7\n", [], {}, {"z_j_dim_list": [7, 7]}),
+        ("z_j_dim_list: [7]\n", [], {}, {"z_j_dim_list": [7, 7]}),
+        ("J_n_mixtures: 3\n", [], {}, {"z_j_dim_list": [5] * 3, "enc_backbone_dims": [500, 500, 2000]}),
+        ("J_n_mixtures: 3\nz_j_dim_list: [1, 2, 3]\n", ["--J_n_mixtures", "2"], {}, {"z_j_dim_list": [2, 3]}),
+        ("J_n_mixtures: 3\nz_j_dim_list: [1, 2, 3]\n", ["--J_n_mixtures", "5"], {}, {"z_j_dim_list": [1, 1, 1, 2, 3]}),
+        ("z_j_dim_list: [1, 2]\n", [], {"J_n_mixtures": 3}, {"z_j_dim_list": [1, 1, 2]}),
+        ("model_type: fc_per_facet_enc_shared_dec\n", [], {}, {"encode_layer_dims": [[500, 2000], [500, 2000]]}),
+        ("model_type: fc_per_facet_enc_shared_dec\nencode_layer_dims: [[8], [9, 9]]\n", ["--J_n_mixtures", "3"], {},
+         {"encode_layer_dims": [[8], [8], [9, 9]]}),
+        ("model_type: fc_per_facet_enc_shared_dec\n", ["--encode_layer_dims", "8", "9"], {},
+         {"encode_layer_dims": [[8, 9], [8, 9]]}),
+        ("model_type: conv_vlae\n", ["--J_n_mixtures", "3"], {}, {"enc_backbone_dims": [500, 2000]}),
+        ("do_progressive_training: false\n", ["--J_n_mixtures", "3"], {},
+         {"n_epochs_per_progressive_step": [201, 201], "n_epochs": 301}),
+    ],
+)  # fmt: skip
+def test_lists_per_facet(tmp_path, text, argv, sweep, expected):
+    config = load_config(["--config_args_path", write_yaml(tmp_path, text), *argv], sweep)
+    assert {name: getattr(config, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "argv", "sweep"),
+    [
+        ("", ["--z_j_dim_list", "1", "2", "--J_n_mixtures", "3"], {}),  # two given beside three
+        ("", ["--z_j_dim_list", "1", "2"], {"J_n_mixtures": 3}),  # what was typed is not changed
+        ("J_n_mixtures: 3\nz_j_dim_list: [1, 2]\n", [], {}),
+        ("z_j_dim_list: [1, 2, 3]\n", [], {}),
+        ("", [], {"J_n_mixtures": 3, "z_j_dim_list": [1, 2]}),
+        ("z_j_dim_list: []\n", ["--J_n_mixtures", "3"], {}),
+    ],
+)
+def test_lists_that_were_given_for_another_number_of_facets(tmp_path, text, argv, sweep):
+    with pytest.raises(UserError, match=r"z_j_dim_list = \[.*\]: give one entry per facet, J_n_mixtures = \d, or one"):
+        load_config(["--config_args_path", write_yaml(tmp_path, text), *argv], sweep)
+
+
+def test_a_model_keeps_the_lists_that_it_was_saved_with():
+    saved = dataclasses.asdict(load_config(["--J_n_mixtures", "3"]))
+    assert build_config(saved) == load_config(["--J_n_mixtures", "3"])
+    assert build_config({"J_n_mixtures": 3}).z_j_dim_list == [5, 5, 5]
+
+
 # --- the dataclass
 
 
@@ -283,7 +405,7 @@ def test_every_setting_is_in_the_help_with_its_docstring(capsys):
         load_config(["--help"])
     assert stopped.value.code == 0
     shown = " ".join(capsys.readouterr().out.split())
-    for name, info in Config.__pydantic_fields__.items():
+    for name, info in FIELDS.items():
         assert f"--{name} " in shown
         assert info.description, f"{name} has no docstring"
         assert " ".join(info.description.split()) in shown, name
@@ -326,9 +448,9 @@ def test_the_reader_of_sources_finds_reads_only():
 
 
 def test_every_setting_is_read_somewhere():
-    """Checks of config.py do not count as reading; its properties, which others read, do."""
+    """Checks of settings do not count as reading; properties of Config, which others read, do."""
     patterns = set()
-    for path in [*ROOT.glob("*.py"), *ROOT.glob("*/*.py")]:
+    for path in [*ROOT.glob("*.py"), *(path for path in ROOT.glob("*/*.py") if path.parent.name != "settings")]:
         source = path.read_text()
         if path.name == "config.py":
             (body,) = [node for node in ast.parse(source).body if getattr(node, "name", "") == "Config"]
