@@ -16,12 +16,17 @@ PROJECT = Path(__file__).resolve().parent
 """The project's folder: what comes with the code (configs/, pretrained_models/, graphics/) lies in it."""
 
 
+MAX_MESSAGE = 3000
+"""Characters of an error's line; values that it quotes have at most 200 each."""
+
+
 class UserError(Exception):
     """Something the user can mend: one line that says what is wrong, where, and what would be right."""
 
     def __init__(self, message: str):
-        """Libraries' reasons, quoted in the message, may have several lines: they are joined."""
-        super().__init__(" ".join(line.strip() for line in message.splitlines()))
+        """Join lines, as the reasons of libraries may have several, and cut what nobody would read to the end."""
+        text = " ".join(line.strip() for line in message.splitlines())
+        super().__init__(text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]} ...")
 
 
 def one_line(error: BaseException | str, length: int = 200) -> str:

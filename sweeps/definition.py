@@ -20,14 +20,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import yaml
 
 import train
 from config import Config, load_config, parse_flags, read_settings
 from datasets import load_dataset
 from evaluation.metric_names import SCORES, Metric, metrics_in
+from settings.yaml_files import read_yaml
 from tracking.run_folder import RunFolder
-from utils import UserError, one_line, resolve_device
+from utils import UserError, one_line, resolve_device, shown
 
 log = logging.getLogger(__name__)
 
@@ -211,24 +211,24 @@ def define_sweep(argv: Sequence[str], seeds: Sequence[int] | None, sweep_config:
 def _read_sweep_config(path: str) -> dict[str, Any]:
     """A sweep.yml: method, parameters and, for random, run_cap. What only wandb's site uses (name, metric) is ignored."""
     try:
-        content = yaml.safe_load(Path(path).read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"sweep_config = {path!r}: cannot be read as YAML ({error})") from None
+        content = read_yaml(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"sweep_config = {path!r}: cannot be read as YAML ({one_line(error)})") from None
     if not isinstance(content, dict) or not isinstance(content.get("parameters"), dict):
         raise UserError(f"sweep_config = {path!r}: needs 'parameters:' with settings below it, as in wandb's sweeps")
     method, run_cap = content.get("method", "grid"), content.get("run_cap")
     if method not in ("grid", "random"):
-        raise UserError(f"sweep_config = {path!r}: method {method!r} is not known; use grid or random")
+        raise UserError(f"sweep_config = {path!r}: method {shown(method)} is not known; use grid or random")
     if run_cap is not None and not (type(run_cap) is int and run_cap >= 1):
-        raise UserError(f"sweep_config = {path!r}: run_cap {run_cap!r} must be a whole number of at least 1")
+        raise UserError(f"sweep_config = {path!r}: run_cap {shown(run_cap)} must be a whole number of at least 1")
     if method == "random" and run_cap is None:
         raise UserError(f"sweep_config = {path!r}: method random needs run_cap, the number of runs")
     for key, parameter in content["parameters"].items():
         if not isinstance(key, str):
-            raise UserError(f"sweep_config = {path!r}: parameter {key!r} must be the name of a setting")
+            raise UserError(f"sweep_config = {path!r}: parameter {shown(key)} must be the name of a setting")
         if not isinstance(parameter, dict):
             raise UserError(
-                f"sweep_config = {path!r}: parameter {key!r} must be 'value: ...', 'values: [...]' or 'min: ... max: ...'"
+                f"sweep_config = {path!r}: parameter {shown(key)} must be 'value: ...', 'values: [...]' or 'min: ... max: ...'"
             )
     return content
 
@@ -239,7 +239,9 @@ def _options(key: str, parameter: Mapping[str, Any]) -> list[Any]:
         return [parameter["value"]]
     if isinstance(parameter.get("values"), list):
         return parameter["values"]
-    raise UserError(f"sweep parameter {key!r}: a grid needs 'value' or a list of 'values'; got {dict(parameter)}")
+    raise UserError(
+        f"sweep parameter {key!r}: a grid needs 'value' or a list of 'values'; got {shown(dict(parameter))}"
+    )
 
 
 def _draw(key: str, parameter: Mapping[str, Any], rng: np.random.Generator) -> Any:
@@ -255,7 +257,7 @@ def _draw(key: str, parameter: Mapping[str, Any], rng: np.random.Generator) -> A
     numbers = all(type(bound) in (int, float) and abs(bound) < 2**62 for bound in (low, high))  # and not infinite
     if not numbers or low > high or kind not in DISTRIBUTIONS or (kind == "log_uniform_values" and low <= 0):
         raise UserError(
-            f"sweep parameter {key!r}: {dict(parameter)} is not understood; use 'value', 'values', or min <= max with "
+            f"sweep parameter {key!r}: {shown(dict(parameter))} is not understood; use 'value', 'values', or min <= max with "
             f"distribution {', '.join(DISTRIBUTIONS)} (above 0 for the last)"
         )
     if kind == "int_uniform":

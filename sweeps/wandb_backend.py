@@ -12,6 +12,7 @@ import yaml
 from config import different_settings, portable_settings
 from evaluation.metric_names import Metric
 from interrupts import is_interruption
+from settings.yaml_files import read_yaml
 from sweeps.definition import RunResult, Sweep, describe_error, natural_order, read_result, report_failure
 from sweeps.summary import write_summary
 from tracking.run_folder import InUse, RunFolder
@@ -59,7 +60,7 @@ class WandbSweep:
             "settings": portable_settings(self.sweep.config),
         }
         if self.record.exists():
-            before = yaml.safe_load(self.record.read_text())
+            before = read_yaml(self.record)
             different = [key for key in ("parameters", "method", "run_cap") if before[key] != content[key]]
             different += [text] if (text := different_settings(before["settings"], self.sweep.config)) else []
             if different:

@@ -806,6 +806,11 @@ def test_a_run_that_failed_before_its_first_checkpoint(tmp_path, monkeypatch):
     assert yaml.safe_load((folder / "config.yml").read_text())["seed"] == 2
 
 
+def test_an_error_is_one_line_of_a_length_that_can_be_read():
+    assert str(UserError("why:\n  a  b\n c")) == "why: a  b c"
+    assert len(str(UserError("x" * 10**6))) < 4000
+
+
 # --- as a program
 
 

@@ -338,6 +338,20 @@ def test_a_model_keeps_the_lists_that_it_was_saved_with():
     assert build_config({"J_n_mixtures": 3}).z_j_dim_list == [5, 5, 5]
 
 
+# --- YAML
+
+
+def test_every_yaml_file_is_read_by_one_reader():
+    programs = [path for path in [*ROOT.glob("*.py"), *ROOT.glob("*/*.py")] if path.parent.name != "tests"]
+    assert len(programs) > 20
+    readers = [
+        path.relative_to(ROOT).as_posix()
+        for path in programs
+        if re.search(r"\bload\(.*Loader|safe_load", path.read_text())
+    ]
+    assert readers == ["settings/yaml_files.py"]
+
+
 # --- the dataclass
 
 

@@ -19,6 +19,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from config import Config, different_settings
+from settings.yaml_files import read_yaml
 from utils import UserError, make_folder, one_line, write_atomically
 
 log = logging.getLogger(__name__)
@@ -124,8 +125,8 @@ class RunFolder:
     def _check_same_settings(self, config: Config, path: Path) -> None:
         """The run in this folder had the same settings, except for those that may change."""
         try:
-            before = yaml.safe_load(path.read_text())
-        except (OSError, ValueError, yaml.YAMLError):
+            before = read_yaml(path)
+        except (OSError, ValueError):
             before = None
         if not isinstance(before, dict):
             raise UserError(f"{path} cannot be read; use --overwrite or another --run_name")

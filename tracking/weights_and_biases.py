@@ -13,9 +13,8 @@ from typing import Any
 from urllib.parse import urlparse
 from urllib.request import getproxies, proxy_bypass
 
-import yaml
-
 from config import Config
+from settings.yaml_files import read_yaml
 from utils import PROJECT, UserError, make_folder, one_line, write_atomically
 
 log = logging.getLogger(__name__)
@@ -73,9 +72,9 @@ def wandb_settings() -> dict[str, str]:
         path = PROJECT / "configs" / name
         if path.exists():
             try:
-                content = yaml.safe_load(path.read_text()) or {}
+                content = read_yaml(path) or {}
                 settings |= {key: str(value) for key, value in content.items() if value}
-            except (yaml.YAMLError, AttributeError):
+            except (ValueError, AttributeError):
                 raise UserError(f"configs/{name} is not a YAML file of 'key: value' lines") from None
     return settings
 
