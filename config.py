@@ -219,13 +219,13 @@ class Config:
     do_vis_sample_generations_per_cluster: bool = True
     """Figure: images generated from each cluster."""
     do_vis_conf_mat: bool = True
-    """Figure: confusion matrix, and facet-to-label map where there are several labels."""
+    """Figures: clusters by classes, confusion matrix where classes are few, facet-to-label map of several labels."""
     do_vis_n_samples_per_cluster: bool = True
-    """Figure: cluster sizes."""
+    """Figure: cluster sizes, as sorted bars and as a rug under their distribution function."""
     do_vis_pi: bool = True
-    """Figure: mixture weights pi."""
+    """Figure: mixture weights pi, of facets that learn them."""
     vis_every_n_epochs: Positive = 50
-    """How often figures are drawn."""
+    """How often figures are drawn; also of the first and the last epoch, but not shortly before the last."""
     n_recons_per_cluster: Columns = 4
     """Input-reconstruction pairs in a row of the figure."""
     n_examples_per_cluster: Columns = 10

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 from config import Config, different_settings, load_config, portable_settings, warn_of_flags_without_effect
 from datasets import Dataset, DatasetSpec, Split, dataset_spec, load_dataset, split_labels, to_float, training_batches
-from evaluation.figures import generation_figures, split_figures
+from evaluation.figures import are_due, generation_figures, split_figures
 from evaluation.metric_names import Metric, loss_term_name, metrics_in
 from evaluation.predictions import SCALAR_TERMS, Forward, at_means, observe, predict, predict_with_terms
 from evaluation.scores import ClusterScores, summarise
@@ -265,7 +265,7 @@ def train_loop(training: Training, dataset: Dataset, folder: RunFolder, tracker:
             if config.do_test_during_training or epoch in (0, last):
                 numbers |= evaluate(training, dataset, coefficients)
             numbers["epoch_seconds"] = time.monotonic() - started
-            is_shown = epoch % config.vis_every_n_epochs == 0 or epoch == last
+            is_shown = are_due(epoch, last, config.vis_every_n_epochs)
             tracker.log(epoch, numbers, draw(training, dataset, coefficients) if is_shown else ())
             state = None  # one copy at a time
             state = training.state(epoch)

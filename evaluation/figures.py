@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,13 +10,15 @@ from matplotlib.figure import Figure
 import plotting
 from config import Config
 from datasets import DatasetSpec, Split, to_float
+from evaluation import image_grids
 from evaluation.decoding import FacetClusters, Sampling, compose, reconstruct, sample_cluster_images, swap_facet
 from evaluation.predictions import Observed, RankedCluster
-from evaluation.scores import cluster_scores, confusion_matrix
+from evaluation.scores import cluster_scores, confusion_matrix, contingency
 from mfcvae import MFCVAE
 from progressive import Coefficients
 
-MAX_CONFUSION = 200  # classes; more could neither be read nor drawn in time
+MAX_CONFUSION = 30  # classes that a confusion matrix holds legibly
+MAX_CLASSES = 80  # the most frequent ones, with a column each beside clusters; the rest shares one
 
 
 def pixels(split: Split, index: np.ndarray) -> np.ndarray:
@@ -55,7 +57,7 @@ def top_examples(observed: Observed, j: int, n: int, n_clusters: int | None = No
     shown = observed.ranked[j][:n_clusters]
     title = f"{observed.title}, facet {j}: most confident inputs{_of_all(len(shown), len(observed.ranked[j]))}"
     rows = [pixels(observed.split, cluster.members[:n]) for cluster in shown]
-    return plotting.example_grid(rows, cluster_labels(observed, shown), title)
+    return image_grids.example_grid(rows, cluster_labels(observed, shown), title)
 
 
 def reconstructions(observed: Observed, j: int, n: int) -> Figure:
@@ -67,7 +69,7 @@ def reconstructions(observed: Observed, j: int, n: int) -> Figure:
     ends = np.cumsum([len(index) for index in members])[:-1]
     inputs = [pixels(observed.split, index) for index in members]
     title = f"{observed.title}, facet {j}"
-    return plotting.reconstruction_grid(inputs, np.split(x_hat, ends), cluster_labels(observed, ranked), title)
+    return image_grids.reconstruction_grid(inputs, np.split(x_hat, ends), cluster_labels(observed, ranked), title)
 
 
 def generations(observed: Observed, j: int, sampling: Sampling, n_clusters: int | None = None) -> Figure:
@@ -75,7 +77,7 @@ def generations(observed: Observed, j: int, sampling: Sampling, n_clusters: int 
     shown = observed.ranked[j][:n_clusters]
     images = sample_cluster_images(observed.model, j, sampling, observed.coefficients)
     title = _generated(observed.spec, j, sampling) + _of_all(len(shown), len(observed.ranked[j]))
-    return plotting.example_grid([images[c.cluster] for c in shown], cluster_labels(observed, shown), title)
+    return image_grids.example_grid([images[c.cluster] for c in shown], cluster_labels(observed, shown), title)
 
 
 def prior_generations(model: MFCVAE, j: int, sampling: Sampling, coefficients: Coefficients | None = None) -> Figure:
@@ -83,21 +85,37 @@ def prior_generations(model: MFCVAE, j: int, sampling: Sampling, coefficients: C
     images = sample_cluster_images(model, j, sampling, coefficients)
     pi = model.prior[j].pi.detach().cpu().numpy()
     labels = [f"cluster {k} · pi {weight:.3f}" for k, weight in enumerate(pi)]
-    return plotting.example_grid(list(images), labels, _generated(model.spec, j, sampling))
+    return image_grids.example_grid(list(images), labels, _generated(model.spec, j, sampling))
 
 
 def _generated(spec: DatasetSpec, j: int, sampling: Sampling) -> str:
     return f"{spec.name}, facet {j}: generated at temperature {sampling.temperature:g}"
 
 
-def confusion(observed: Observed, j: int, label: str) -> Figure:
-    """Confusion matrix of a label's classes and of the majority classes of facet j's clusters."""
-    names = dict(zip(observed.spec.label_names, observed.spec.class_names, strict=True))[label]
+# --- one facet and its labels
+
+
+def class_figures(observed: Observed, j: int, label: str) -> Iterator[tuple[str, Figure]]:
+    """Facet j's clusters by the classes of a label; where these are few, also classes by predicted classes."""
     title = f"{observed.title}, facet {j}, label {label}"
-    if len(names) > MAX_CONFUSION:
-        return plotting.note_figure(title, f"{len(names):,} classes: too many for a confusion matrix")
-    matrix = confusion_matrix(observed.labels[label], observed.predictions.clusters[:, j], len(names))
-    return plotting.confusion_matrix(matrix, list(names), title)
+    y, clusters = observed.labels[label], observed.predictions.clusters[:, j]
+    names = dict(zip(observed.spec.label_names, observed.spec.class_names, strict=True))[label]
+    if len(names) <= MAX_CONFUSION:
+        yield f"confusion_{label}", plotting.confusion_matrix(confusion_matrix(y, clusters, len(names)), names, title)
+    table = contingency(y, clusters, len(names))
+    yield f"cluster_classes_{label}", cluster_classes(table, names, f"{title}: clusters by classes")
+
+
+def cluster_classes(table: np.ndarray, class_names: Sequence[str], title: str) -> Figure:
+    """Clusters with members by classes, from counts (K, L), so that clusters of one majority class stand together."""
+    columns = np.argsort(-table.sum(axis=0), kind="stable")
+    others = columns[MAX_CLASSES:]
+    columns = np.sort(columns[:MAX_CLASSES])
+    names = [class_names[c] for c in columns] + [f"{len(others):,} others"] * (len(others) > 0)
+    counts = np.column_stack([table[:, columns], table[:, others].sum(axis=1)])[:, : len(names)]  # (K, L)
+    rows = np.lexsort((-counts.max(axis=1) / np.maximum(counts.sum(axis=1), 1), counts.argmax(axis=1)))
+    rows = rows[counts[rows].sum(axis=1) > 0]
+    return plotting.cluster_classes(counts[rows], [str(k) for k in rows], names, title)
 
 
 # --- facets against each other
@@ -107,7 +125,7 @@ def before_swap(observed: Observed, j: int, cluster: int, index: np.ndarray) -> 
     """Inputs index (n,) of a cluster of facet j over their reconstructions."""
     x_hat = reconstruct(observed.model, [m[index] for m in observed.predictions.means], observed.coefficients)
     title = f"{observed.spec.name}, cluster {cluster} of facet {j}"
-    return plotting.swap_figure(pixels(observed.split, index), x_hat, title)
+    return image_grids.swap_figure(pixels(observed.split, index), x_hat, title)
 
 
 def after_swap(
@@ -122,7 +140,7 @@ def after_swap(
     for own, other in ((0, 1), (1, 0)):
         title = f"{observed.spec.name}, cluster {clusters[own]} of facet {j}: its z_{j} from cluster {clusters[other]}"
         row_labels = "input", f"facet {j} swapped"
-        figures.append(plotting.swap_figure(pixels(observed.split, index[own]), x_hat[own], title, row_labels))
+        figures.append(image_grids.swap_figure(pixels(observed.split, index[own]), x_hat[own], title, row_labels))
     return figures
 
 
@@ -131,7 +149,8 @@ def composition(observed: Observed, facets: tuple[int, int], n_clusters: int) ->
 
     Any other facet stays at the mean of its largest cluster.
     """
-    rows, columns = (observed.ranked[j][:n_clusters] for j in facets)
+    sides = [(j, observed.ranked[j]) for j in facets]
+    rows, columns = (ranked[:n_clusters] for _, ranked in sides)
     held = [max(clusters, key=lambda cluster: len(cluster.members)).cluster for clusters in observed.ranked]
     cells = compose(
         observed.model,
@@ -142,16 +161,10 @@ def composition(observed: Observed, facets: tuple[int, int], n_clusters: int) ->
     )
     title = f"{observed.spec.name}: decoded combinations of the cluster means of facets {facets[0]} and {facets[1]}"
     others = [f"facet {i} at its cluster {k}" for i, k in enumerate(held) if i not in facets]
-    return plotting.composition_overview(
-        cells,
-        cluster_labels(observed, rows),
-        [str(cluster.cluster) for cluster in columns],
-        ", ".join([title, *others]),
-        *[
-            f"clusters of facet {j}, {len(observed.ranked[j][:n_clusters])} of {len(observed.ranked[j])}"
-            for j in facets
-        ],
-    )
+    of_all = [f"clusters of facet {j}, {len(ranked[:n_clusters])} of {len(ranked)}" for j, ranked in sides]
+    left = image_grids.Side(cluster_labels(observed, rows), of_all[0])
+    over = image_grids.Side([str(cluster.cluster) for cluster in columns], of_all[1])
+    return image_grids.composition_overview(cells, left, over, ", ".join([title, *others]))
 
 
 def facet_label_map(observed: Observed) -> Figure:
@@ -162,6 +175,14 @@ def facet_label_map(observed: Observed) -> Figure:
 
 
 # --- the figures of an epoch
+
+
+def are_due(epoch: int, last: int, every: int) -> bool:
+    """Whether an epoch's figures are drawn: the first, every so many, and the last epoch's.
+
+    Shortly before the last epoch they are left out, as they would be drawn twice.
+    """
+    return epoch in (0, last) or (epoch % every == 0 and last - epoch >= every // 2)
 
 
 def split_figures(observed: Observed) -> Iterator[tuple[str, Figure]]:
@@ -180,7 +201,7 @@ def _facet_figures(observed: Observed, j: int) -> Iterator[tuple[str, Figure]]:
         yield "examples", top_examples(observed, j, config.n_examples_per_cluster)
     if config.do_vis_recon:
         yield "reconstructions", reconstructions(observed, j, config.n_recons_per_cluster)
-    if config.do_vis_pi:
+    if config.do_vis_pi and not config.is_pi_fixed(j):
         pi = observed.model.prior[j].pi.detach().cpu().numpy()
         yield "pi", plotting.mixture_weights(pi, f"{observed.spec.name}, facet {j}: mixture weights")
     if config.do_vis_n_samples_per_cluster:
@@ -188,7 +209,7 @@ def _facet_figures(observed: Observed, j: int) -> Iterator[tuple[str, Figure]]:
         yield "cluster_sizes", plotting.cluster_sizes(sizes, f"{observed.title}, facet {j}: cluster sizes")
     if config.do_vis_conf_mat:
         for label in observed.labels:
-            yield f"confusion_{label}", confusion(observed, j, label)
+            yield from class_figures(observed, j, label)
 
 
 def generation_figures(

@@ -18,10 +18,10 @@ import eval_compositionality
 import eval_sample_generation
 import eval_top10_cluster_examples
 from config import build_config
-from datasets import DATASETS, DatasetSpec, Split, dataset_spec, load_dataset
-from evaluation.figures import cluster_label, composition, confusion
+from datasets import dataset_spec, load_dataset
+from evaluation.figures import composition
 from evaluation.opening import default_folder, observe_model
-from evaluation.predictions import Observed, Predictions, RankedCluster, predict
+from evaluation.predictions import RankedCluster, predict
 from evaluation.writing import Choices, FigureFolder, cluster_pairs, write_swaps
 from initialisation import mixture_means
 from load_model import export_published, save_model
@@ -118,26 +118,6 @@ def test_figures_go_beside_a_runs_model(tmp_path):
     assert default_folder(tmp_path / "mnist.pt") == Path("results/mnist/evaluation")
     (tmp_path / "config.yml").touch()
     assert default_folder(tmp_path / "save_dict.pt") == tmp_path / "evaluation"
-
-
-def test_rows_say_how_much_of_a_cluster_its_majority_is():
-    cluster = RankedCluster(4, np.array([0, 1, 3]), 0.5)
-    label = cluster_label(cluster, {"digit": np.array(["7", "7", "1", "1"])})
-    assert label == "cluster 4 · n 3 · conf 0.50 · digit 7 67%"
-
-
-def toy_observed(clusters: np.ndarray, labels: torch.Tensor, spec: DatasetSpec) -> Observed:
-    """What figures without images are drawn from. clusters (N, J), labels (N, L)."""
-    predictions = Predictions([], clusters, np.ones(clusters.shape))
-    split = Split(torch.zeros(len(labels), *spec.image_shape, dtype=torch.uint8), labels)
-    return Observed(None, build_config({"dataset": "digits"}), spec, split, "test", predictions)
-
-
-def test_hundreds_of_classes_are_no_confusion_matrix():
-    y = np.arange(300)
-    spec = dataclasses.replace(DATASETS["digits"], label_names=("id",), class_names=(tuple(map(str, y)),))
-    figure = confusion(toy_observed(y[:, None] % 5, torch.from_numpy(y[:, None]), spec), 0, "id")
-    assert "300 classes: too many" in figure.axes[0].texts[0].get_text()
 
 
 def test_an_overview_holds_further_facets_at_their_largest_cluster(models):

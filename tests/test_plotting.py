@@ -1,7 +1,6 @@
 """Figures show the given numbers at the right place, stay within their canvas, and change nothing around them."""
 
 import threading
-import tracemalloc
 
 import matplotlib
 import matplotlib.pyplot
@@ -10,12 +9,13 @@ import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from matplotlib.text import Text
 from PIL import Image
 from sklearn.datasets import load_digits
 
 import plotting
+from evaluation import image_grids
+from evaluation.image_grids import Side
 
 RNG = np.random.default_rng(0)
 DIGITS = (load_digits().images[:400, None] / 16).astype(np.float32)  # (400, 1, 8, 8)
@@ -34,24 +34,28 @@ def rows(n_rows: int, n: int = 4) -> list[np.ndarray]:
 
 
 FIGURES = {
-    "examples": lambda: plotting.example_grid(rows(25, 16), LABELS[:25], "MNIST test · facet 1"),
-    "examples_200": lambda: plotting.example_grid(rows(200), LABELS, "SVHN test · facet 0"),
-    "examples_one": lambda: plotting.example_grid([COLOUR[:1]], ["c"], "A title much longer than its one image " * 4),
-    "examples_none": lambda: plotting.example_grid([], [], "MNIST test · facet 1"),
-    "examples_empty_rows": lambda: plotting.example_grid([DIGITS[:0]] * 2, LABELS[:2], "rows without images"),
-    "examples_1x1": lambda: plotting.example_grid([np.ones((3, 3, 1, 1))] * 60, LABELS[:60], "one pixel each"),
-    "examples_large": lambda: plotting.example_grid([np.ones((3, 1, 300, 200))], LABELS[:1], "images that shrink"),
-    "examples_flat": lambda: plotting.example_grid([np.ones((3, 1, 2, 64))] * 3, LABELS[:3], "low and wide images"),
-    "columns": lambda: plotting.example_grid(rows(3), LABELS[:3], "columns", ["a", "b", "c", "a long column label"]),
-    "reconstructions": lambda: plotting.reconstruction_grid(rows(9), rows(9), LABELS[:9], "MNIST test · facet 1"),
-    "reconstructions_none": lambda: plotting.reconstruction_grid([], [], [], "nothing"),
-    "reconstructions_empty_rows": lambda: plotting.reconstruction_grid([DIGITS[:0]], [DIGITS[:0]], ["c"], "empty"),
-    "swap": lambda: plotting.swap_figure(COLOUR, COLOUR[::-1], "clusters 3 and 11, facet 0 swapped"),
-    "swap_empty": lambda: plotting.swap_figure(COLOUR[:0], COLOUR[:0], "clusters 3 and 11"),
-    "composition": lambda: plotting.composition_overview(
-        DIGITS[:35].reshape(5, 7, 1, 8, 8), LABELS[:5], LABELS[:7], "means", "facet 1 (digit)", "facet 0 (style)"
+    "examples": lambda: image_grids.example_grid(rows(25, 16), LABELS[:25], "MNIST test · facet 1"),
+    "examples_200": lambda: image_grids.example_grid(rows(200), LABELS, "SVHN test · facet 0"),
+    "examples_one": lambda: image_grids.example_grid(
+        [COLOUR[:1]], ["c"], "A title much longer than its one image " * 4
     ),
-    "composition_none": lambda: plotting.composition_overview(np.ones((0, 3, 1, 8, 8)), [], [], "means", "r", "c"),
+    "examples_none": lambda: image_grids.example_grid([], [], "MNIST test · facet 1"),
+    "examples_empty_rows": lambda: image_grids.example_grid([DIGITS[:0]] * 2, LABELS[:2], "rows without images"),
+    "examples_1x1": lambda: image_grids.example_grid([np.ones((3, 3, 1, 1))] * 60, LABELS[:60], "one pixel each"),
+    "examples_large": lambda: image_grids.example_grid([np.ones((3, 1, 300, 200))], LABELS[:1], "images that shrink"),
+    "examples_flat": lambda: image_grids.example_grid([np.ones((3, 1, 2, 64))] * 3, LABELS[:3], "low and wide images"),
+    "columns": lambda: image_grids.composition_overview(
+        DIGITS[:12].reshape(3, 4, 1, 8, 8), Side(LABELS[:3]), Side(["a", "b", "c", "a long column label"]), "columns"
+    ),
+    "reconstructions": lambda: image_grids.reconstruction_grid(rows(9), rows(9), LABELS[:9], "MNIST test · facet 1"),
+    "reconstructions_none": lambda: image_grids.reconstruction_grid([], [], [], "nothing"),
+    "reconstructions_empty_rows": lambda: image_grids.reconstruction_grid([DIGITS[:0]], [DIGITS[:0]], ["c"], "empty"),
+    "swap": lambda: image_grids.swap_figure(COLOUR, COLOUR[::-1], "clusters 3 and 11, facet 0 swapped"),
+    "swap_empty": lambda: image_grids.swap_figure(COLOUR[:0], COLOUR[:0], "clusters 3 and 11"),
+    "composition": lambda: image_grids.composition_overview(
+        DIGITS[:35].reshape(5, 7, 1, 8, 8), Side(LABELS[:5], "facet 1 (digit)"), Side(LABELS[:7], "facet 0"), "means"
+    ),
+    "composition_none": lambda: image_grids.composition_overview(np.ones((0, 3, 1, 8, 8)), Side([]), Side([]), "means"),
     "confusion": lambda: plotting.confusion_matrix(np.eye(10) * 1234, list("0123456789"), "MNIST test · facet 1"),
     "confusion_names": lambda: plotting.confusion_matrix(
         np.diag([9, 0, 0, 12000]), ["cube", "cylinder", "sphere", "capsule"], "shape · accuracy 92.0 %"
@@ -59,11 +63,21 @@ FIGURES = {
     "confusion_one": lambda: plotting.confusion_matrix(np.array([[7]]), ["the only class"], "one class"),
     "confusion_30": lambda: plotting.confusion_matrix(np.eye(30), [f"{i}" for i in range(30)], "thirty classes"),
     "confusion_none": lambda: plotting.confusion_matrix(np.ones((0, 0)), [], "no classes"),
+    "classes": lambda: plotting.cluster_classes(np.eye(25, 10) * 1234, LABELS[:25], list("0123456789"), "MNIST"),
+    "classes_200": lambda: plotting.cluster_classes(
+        np.tile(np.eye(10) * 999, (20, 1)), [str(k) for k in range(200)], list("0123456789"), "SVHN"
+    ),
+    "classes_many": lambda: plotting.cluster_classes(
+        np.eye(60, 78) * 12, [str(k) for k in range(60)], [f"symbol {i}" for i in range(78)], "icons"
+    ),
+    "classes_few": lambda: plotting.cluster_classes(np.eye(3, 2) * 5, list("012"), ["yes", "no"], "a label"),
+    "classes_none": lambda: plotting.cluster_classes(np.ones((0, 2)), [], ["a", "b"], "no clusters"),
     "weights": lambda: plotting.mixture_weights(PI, "MNIST · facet 0"),
     "weights_200": lambda: plotting.mixture_weights(np.full(200, 1 / 200), "SVHN · facet 0"),
     "weights_one": lambda: plotting.mixture_weights(np.ones(1), "one cluster"),
     "weights_none": lambda: plotting.mixture_weights(np.ones(0), "no cluster"),
     "sizes": lambda: plotting.cluster_sizes((PI * 60000).astype(int), "MNIST train · facet 0"),
+    "sizes_50": lambda: plotting.cluster_sizes(np.arange(50) * 1000, "fifty clusters"),
     "sizes_zero": lambda: plotting.cluster_sizes(np.zeros(200, dtype=int), "all empty"),
     "sizes_one": lambda: plotting.cluster_sizes(np.array([500]), "one cluster"),
     "sizes_none": lambda: plotting.cluster_sizes(np.array([]), "no cluster"),
@@ -126,7 +140,7 @@ def test_every_figure_draws_without_warning_and_no_text_is_clipped_or_covers_ano
 @pytest.mark.parametrize("name", [r"a$\frac$", "$5-$10", "$0_$50"])
 def test_dollar_signs_are_no_mathematics(name, monkeypatch):
     figures = [
-        plotting.example_grid([DIGITS[:2]], [name], name, [name, "b"]),
+        image_grids.composition_overview(DIGITS[None, :2], Side([name]), Side([name, "b"]), name),
         plotting.confusion_matrix(np.eye(2), [name, "b"], name),
         plotting.facet_label_map(np.ones((1, 2)), [name, "b"], name),
         plotting.seed_stability({"seed 0": line()}, name, f"test accuracy, {name}"),
@@ -137,7 +151,7 @@ def test_dollar_signs_are_no_mathematics(name, monkeypatch):
 
 def test_every_image_lies_whole_in_its_cell():
     given = [DIGITS[:3], DIGITS[10:15], DIGITS[:0]]
-    figure = plotting.example_grid(given, ["a", "b", "c"], "title")
+    figure = image_grids.example_grid(given, ["a", "b", "c"], "title")
     shown = picture(figure)
     assert shown.shape == (3 * 8 + 2, 5 * 8 + 4)
     for i, row in enumerate(given):
@@ -152,7 +166,7 @@ def test_every_image_lies_whole_in_its_cell():
 def test_colour_images_keep_their_channels_and_leave_the_range_clipped():
     images = COLOUR * 1.6 - 0.3
     images[0, :, 0, 0] = np.nan, np.inf, -np.inf
-    shown = picture(plotting.example_grid([images[:2]], ["a"], "title"))
+    shown = picture(image_grids.example_grid([images[:2]], ["a"], "title"))
     expected = images.transpose(0, 2, 3, 1).clip(0, 1)
     expected[0, 0, 0] = 0.5, 1, 0
     np.testing.assert_array_equal(shown[:, :5], expected[0])
@@ -160,7 +174,7 @@ def test_colour_images_keep_their_channels_and_leave_the_range_clipped():
 
 
 def test_image_pixels_are_drawn_unscaled_at_whole_figure_pixels(tmp_path):
-    plotting.save_figure(plotting.example_grid([COLOUR[:2]], ["a"], "title"), tmp_path / "grid")
+    plotting.save_figure(image_grids.example_grid([COLOUR[:2]], ["a"], "title"), tmp_path / "grid")
     saved = np.asarray(Image.open(tmp_path / "grid.png").convert("RGB")).astype(int)
     zoom = 10  # of 6 x 5 images
     target = np.kron((COLOUR[0] * 255).round().astype(int).transpose(1, 2, 0), np.ones((zoom, zoom, 1), dtype=int))
@@ -170,40 +184,19 @@ def test_image_pixels_are_drawn_unscaled_at_whole_figure_pixels(tmp_path):
     assert min(errors) <= 1  # rounding of a byte
 
 
-@pytest.mark.parametrize("images", [DIGITS, COLOUR])
-def test_pixels_are_repeated_as_matplotlib_would_resample_them(monkeypatch, images):
-    given = [images[:3], images[2:5]]
-    repeated = np.asarray(draw(plotting.example_grid(given, ["a", "b"], "title")).buffer_rgba())
-    monkeypatch.setattr(plotting, "_Pixels", AxesImage)
-    resampled = np.asarray(draw(plotting.example_grid(given, ["a", "b"], "title")).buffer_rgba())
-    np.testing.assert_array_equal(repeated, resampled)
-
-
-def test_drawing_a_large_grid_takes_little_memory():
-    figure = plotting.example_grid([DIGITS[:20].repeat(4, 2).repeat(4, 3)] * 20, ["a"] * 20, "title")
-    canvas = FigureCanvasAgg(figure)
-    tracemalloc.start()
-    try:
-        canvas.draw()
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 5 * 4 * figure.bbox.width * figure.bbox.height  # of RGBA pixels; resampling takes 15 times as much
-
-
 def test_pairs_alternate_input_and_reconstruction():
     x, x_hat = DIGITS[:2], DIGITS[50:52]
-    figure = plotting.reconstruction_grid([x, x[:1]], [x_hat, x_hat[:1]], ["a", "b"], "title")
+    figure = image_grids.reconstruction_grid([x, x[:1]], [x_hat, x_hat[:1]], ["a", "b"], "title")
     shown = picture(figure)
     lefts = [0, 9, 22, 31]  # a wider gap between pairs than within
     for left, image in zip(lefts, (x[0], x_hat[0], x[1], x_hat[1]), strict=True):
         np.testing.assert_array_equal(shown[:8, left : left + 8], image[0])
     assert (shown[9:, 17:] == 1).all()
-    assert tick_labels(figure, "x") == ["x", plotting.X_HAT] * 2
+    assert tick_labels(figure, "x") == ["x", image_grids.X_HAT] * 2
 
 
 def test_swap_shows_inputs_over_reconstructions_and_wraps_them_together():
-    figure = plotting.swap_figure(DIGITS[:25], DIGITS[100:125], "title")
+    figure = image_grids.swap_figure(DIGITS[:25], DIGITS[100:125], "title")
     shown = picture(figure)
     assert tick_labels(figure, "y") == ["input", "reconstruction"] * 2
     np.testing.assert_array_equal(shown[:8, 9:17], DIGITS[1, 0])
@@ -214,7 +207,8 @@ def test_swap_shows_inputs_over_reconstructions_and_wraps_them_together():
 
 def test_composition_puts_rows_down_and_columns_across():
     cells = DIGITS[:6].reshape(2, 3, 1, 8, 8)
-    figure = plotting.composition_overview(cells, ["r0", "r1"], ["q0", "q1", "q2"], "title", "rows", "columns")
+    left, over = Side(["r0", "r1"], "rows"), Side(["q0", "q1", "q2"], "columns")
+    figure = image_grids.composition_overview(cells, left, over, "title")
     np.testing.assert_array_equal(picture(figure)[9:17, 18:26], cells[1, 2, 0])
     axes = figure.axes[0]
     assert (tick_labels(figure, "y"), tick_labels(figure, "x")) == (["r0", "r1"], ["q0", "q1", "q2"])
@@ -224,12 +218,13 @@ def test_composition_puts_rows_down_and_columns_across():
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: plotting.example_grid(rows(2), ["only one"], "t"),
-        lambda: plotting.example_grid(rows(1), ["a"], "t", ["too", "few"]),
-        lambda: plotting.example_grid([np.ones((2, 2, 8, 8))], ["two channels"], "t"),
-        lambda: plotting.example_grid([DIGITS[:2], COLOUR[:2]], ["a", "b"], "t"),
-        lambda: plotting.reconstruction_grid([DIGITS[:2]], [DIGITS[:1]], ["a"], "t"),
-        lambda: plotting.swap_figure(DIGITS[:2], DIGITS[:1], "t"),
+        lambda: image_grids.example_grid(rows(2), ["only one"], "t"),
+        lambda: image_grids.composition_overview(DIGITS[None, :3], Side(["a"]), Side(["too", "few"]), "t"),
+        lambda: plotting.cluster_classes(np.ones((2, 3)), ["0", "1"], ["a", "b"], "t"),
+        lambda: image_grids.example_grid([np.ones((2, 2, 8, 8))], ["two channels"], "t"),
+        lambda: image_grids.example_grid([DIGITS[:2], COLOUR[:2]], ["a", "b"], "t"),
+        lambda: image_grids.reconstruction_grid([DIGITS[:2]], [DIGITS[:1]], ["a"], "t"),
+        lambda: image_grids.swap_figure(DIGITS[:2], DIGITS[:1], "t"),
         lambda: plotting.confusion_matrix(np.ones((2, 3)), ["a", "b"], "t"),
         lambda: plotting.facet_label_map(np.ones((2, 3)), ["a", "b"], "t"),
     ],
@@ -259,13 +254,34 @@ def test_mixture_weights_are_bars_with_a_line_at_the_uniform_weight():
     assert list(axes.lines[0].get_ydata()) == [1 / 25, 1 / 25]
 
 
+def test_cluster_sizes_are_sorted_bars():
+    bars, _ = plotting.cluster_sizes(np.array([5, 0, 20, 10, 5]), "title").axes
+    assert [bar.get_height() for bar in bars.patches] == [20, 10, 5, 5, 0]
+    assert [label.get_text() for label in bars.get_xticklabels()] == ["2", "3", "0", "4", "1"]
+    many, _ = plotting.cluster_sizes(np.arange(200), "title").axes
+    assert [label.get_text() for label in many.get_xticklabels()] == []
+
+
 def test_cluster_sizes_hold_ecdf_and_a_mark_per_cluster():
     sizes = np.array([5, 0, 20, 10])
-    ecdf, rug, median = plotting.cluster_sizes(sizes, "title").axes[0].lines
+    ecdf, rug, median = plotting.cluster_sizes(sizes, "title").axes[1].lines
     steps = dict(zip(ecdf.get_xdata(), ecdf.get_ydata(), strict=True))
     assert (steps[0], steps[5], steps[10], steps[20]) == (0.25, 0.5, 0.75, 1)
     assert rug.get_marker() == "|" and list(rug.get_xdata()) == list(sizes)
     assert list(median.get_xdata()) == [7.5, 7.5] and "4, of them 1 empty" in rug.get_label()
+
+
+def test_clusters_by_classes_show_counts_and_colours_by_share_of_the_cluster():
+    figure = plotting.cluster_classes(np.array([[1200, 400], [0, 3]]), ["17", "4"], ["a", "b"], "title")
+    axes = figure.axes[0]
+    assert {text.get_position(): text.get_text() for text in axes.texts} == {
+        (0, 0): "1,200",
+        (1, 0): "400",
+        (1, 1): "3",
+    }
+    np.testing.assert_allclose(picture(figure), [[0.75, 0.25], [0, 1]])
+    assert (tick_labels(figure, "y"), tick_labels(figure, "x")) == (["17", "4"], ["a", "b"])
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("cluster", "true class")
 
 
 def test_facet_label_map_frames_the_best_facet_of_each_label():
@@ -311,8 +327,8 @@ def test_figures_leave_inputs_random_states_settings_and_pyplot_alone(tmp_path):
     torch.manual_seed(3)
     digits, colour, pi, points = inputs
     figures = [
-        plotting.example_grid([digits], ["a"], "t"),
-        plotting.swap_figure(colour, colour, "t"),
+        image_grids.example_grid([digits], ["a"], "t"),
+        image_grids.swap_figure(colour, colour, "t"),
         plotting.mixture_weights(pi, "t"),
         plotting.cluster_sizes(pi, "t"),
         plotting.training_curves({"p": {"l": points}}, "t"),
@@ -356,7 +372,7 @@ def test_threads_draw_the_same_figures(tmp_path):
 
     def work(i: int) -> None:
         for repeat in range(2):
-            figure = plotting.example_grid(rows(3), LABELS[:3], "title")
+            figure = image_grids.example_grid(rows(3), LABELS[:3], "title")
             plotting.save_figure(figure, tmp_path / f"{i}_{repeat}", formats=("png", "pdf"))
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
@@ -372,6 +388,6 @@ def test_threads_draw_the_same_figures(tmp_path):
 def test_a_grid_of_25_by_16_stays_a_small_file(tmp_path):
     digits = np.kron(DIGITS[:, 0], np.ones((3, 3)))[:, None]  # (400, 1, 24, 24)
     images = np.pad(digits, ((0, 0), (0, 0), (2, 2), (2, 2)))  # 28 x 28, as MNIST's
-    figure = plotting.example_grid(list(images.reshape(25, 16, 1, 28, 28)), LABELS[:25], "title")
+    figure = image_grids.example_grid(list(images.reshape(25, 16, 1, 28, 28)), LABELS[:25], "title")
     plotting.save_figure(figure, tmp_path / "grid")
     assert (tmp_path / "grid.png").stat().st_size < 500_000

@@ -62,7 +62,7 @@ def test_figures_and_wandb_make_no_difference_to_the_metrics(tmp_path):
     seen = ["--do_vis_train", "true", "--do_vis_test", "true", "--do_vis_sample_generations_per_cluster", "true"]
     drawn = run_small(tmp_path, "drawn", *seen, "--vis_every_n_epochs", "1", "--wandb_mode", "offline")
     assert drawn == plain
-    assert len(list((tmp_path / "drawn" / "figures" / "epoch_0001").glob("*.png"))) == 22
+    assert len(list((tmp_path / "drawn" / "figures" / "epoch_0001").glob("*.png"))) == 26
 
 
 def test_the_schedule_of_a_run(tmp_path):
