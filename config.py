@@ -166,12 +166,20 @@ class Config:
     """fc_vlae: decoder rung width of each level."""
     dec_rung_n_hidden: Some[Depth] = dataclasses.field(default_factory=lambda: [1, 1])
     """fc_vlae: decoder rung depth of each level."""
-    sigma_multiplier_p_x_z: Annotated[_Real, Field(ge=1e-6, le=1e6)] = 0.6
-    """Standard deviation of the Normal likelihood, in pixels of range [0, 1]; unused by Bernoulli data."""
+    sigma_multiplier_p_x_z: Annotated[_Real, Field(ge=1e-6, le=1e6)] | Literal["data"] = 0.6
+    """Standard deviation of the Normal likelihood, in pixels of range [0, 1]; unused by Bernoulli data.
+    data: the root mean square of what the factorial start leaves unexplained."""
     cov_type_p_z_c: Literal["diag", "full"] = "diag"
     """Covariance of the mixture components p(z|c)."""
-    init_type_p_z_c: Literal["gmm", "glorot"] = "gmm"
-    """Initial means: a Gaussian mixture fitted to the encodings, or Xavier-normal."""
+    init_type_p_z_c: Literal["gmm", "glorot", "factorial"] = "gmm"
+    """Initial means: a Gaussian mixture fitted to the encodings, Xavier-normal, or those of a factorial clustering of
+    the pixels (docs/facets.md)."""
+    guide_weight: NonNegativeFloat = 0.0
+    """Factorial start: weight lambda of -log q(c_j = code_j | x) in the loss, with the codes of the start; it falls to
+    0 from 20 to 50 percent of the training."""
+    bottleneck: Annotated[_Real, Field(ge=0, le=1)] = 0.0
+    """Share h of z_j that the decoder gets as E_q(c_j|x) mu_jc, the mean of its clusters; it falls to 0 from 50 to 80
+    percent of the training."""
     fixed_var_init: PositiveFloat = 0.01
     """Initial variance of the mixture components."""
     init_off_diag_cov_p_z_c: bool = False

@@ -96,17 +96,20 @@ _READERS: dict[str, Callable[[Config], ImageArrays]] = {
 
 @dataclass(frozen=True)
 class Split:
-    """Images (N, C, H, W) uint8 and labels (N, L) int64, on one device."""
+    """Images (N, C, H, W) uint8, labels (N, L) int64 and maybe codes (N, J) int64, on one device."""
 
     images: Tensor
     labels: Tensor
+    codes: Tensor | None = None
+    """The cluster of each image in each facet that training starts from (initialisation.py)."""
 
     def __len__(self) -> int:
         return len(self.images)
 
     def to(self, device: torch.device) -> Split:
-        """Move both to a device."""
-        return Split(self.images.to(device), self.labels.to(device))
+        """Move all of them to a device."""
+        codes = None if self.codes is None else self.codes.to(device)
+        return Split(self.images.to(device), self.labels.to(device), codes)
 
 
 @dataclass(frozen=True)
@@ -298,7 +301,8 @@ def training_batches(
     """Yield one epoch in a random order, batch by batch, on the device. The last may be smaller; none is dropped."""
     order = torch.randperm(len(split), generator=generator).to(split.images.device)
     for index in order.split(batch_size):
-        yield Split(to_device(split.images[index], device), to_device(split.labels[index], device))
+        codes = None if split.codes is None else to_device(split.codes[index], device)
+        yield Split(to_device(split.images[index], device), to_device(split.labels[index], device), codes)
 
 
 def split_labels(split: Split, spec: DatasetSpec) -> dict[str, np.ndarray]:

@@ -1,16 +1,20 @@
-"""How a run starts: data-dependent weights, and the mixtures' means from a fit to the first encodings."""
+"""How a run starts: data-dependent weights, and the mixtures' means from a fit to encodings or to the pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from factorial import factorial_clustering
 from mfcvae import MFCVAE
 from utils import UserError
+
+if TYPE_CHECKING:
+    from config import Config
 
 Layer = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
 
@@ -39,6 +43,34 @@ def mixture_means(encodings: Sequence[np.ndarray], n_clusters: Sequence[int], se
             f"the mixtures of n_clusters_j_list = {list(n_clusters)} cannot be fitted to the encodings ({error}); use "
             "fewer clusters, or --init_type_p_z_c glorot, which needs no fit"
         ) from error
+
+
+SMALLEST_SIGMA = 0.02
+"""Five of 256 grey values: images that a factorial clustering explains to the last bit would let nothing be learned."""
+
+
+def factorial_start(model: MFCVAE, images: Tensor, config: Config) -> Tensor:
+    """Start the mixtures from a factorial clustering of the training images, and set sigma by it where asked.
+
+    The means of a facet lie in its latent space as its centres lie in that of the pixels (latent_means). images:
+    (N, C, H, W) uint8 -> codes (N, J) int64 on the host.
+    """
+    found = factorial_clustering(images.cpu().numpy(), config.n_clusters_j_list, config.seed)
+    for prior, centres in zip(model.prior, found.centres, strict=True):
+        prior.start_at(latent_means(centres, prior.mean.shape[1]))
+    if config.sigma_multiplier_p_x_z == "data":
+        model.sigma_x = max(found.rmse, SMALLEST_SIGMA)
+    return torch.from_numpy(found.codes)
+
+
+def latent_means(centres: np.ndarray, D: int) -> np.ndarray:
+    """The first D principal coordinates of centres (K, d), of mean square 1, with a little noise: (K, D) float32."""
+    u, spreads, _ = np.linalg.svd(centres - centres.mean(axis=0), full_matrices=False)
+    means = np.zeros((len(centres), D), dtype=np.float32)
+    n = min(D, len(spreads))
+    means[:, :n] = (u * spreads)[:, :n]
+    means *= np.sqrt(D) / max(np.sqrt((means**2).sum(axis=1).mean()), 1e-6)
+    return means + 0.1 * torch.randn(means.shape).numpy()
 
 
 @torch.no_grad()

@@ -124,7 +124,11 @@ def check_fits(state_dict: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> N
 
 
 def save_model(model: MFCVAE, config: Config, path: Path) -> None:
-    """Write a model as plain tensors, settings and facts about its data: reading it unpickles nothing else."""
+    """Write a model as plain tensors, settings and facts about its data: reading it unpickles nothing else.
+
+    Where sigma came from the data, the settings say what it was.
+    """
+    config = dataclasses.replace(config, sigma_multiplier_p_x_z=model.sigma_x)
     content = {"state_dict": model.state_dict(), "config": portable_settings(config)}
     content["spec"] = dataclasses.asdict(model.spec)
     write_atomically(path, lambda temporary: torch.save(content, temporary), is_durable=True)

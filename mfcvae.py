@@ -84,7 +84,7 @@ class MixturePrior(nn.Module):
         super().__init__()
         K, D = config.n_clusters_j_list[j], config.z_j_dim_list[j]
         self.is_full = config.cov_type_p_z_c == "full"
-        self.is_softplus = config.init_type_p_z_c == "gmm"
+        self.is_softplus = config.init_type_p_z_c != "glorot"
         self.mean = nn.Parameter(torch.empty(K, D))
         self.pi_logits = nn.Parameter(torch.zeros(K), requires_grad=not config.is_pi_fixed(j))
         # diag: the variances before the positive map; full: the Cholesky factors, of which only the diagonal is mapped
@@ -183,7 +183,9 @@ class MFCVAE(nn.Module):
         self.compute_dtype = compute_dtype
         self.in_full = full_coefficients(config.J_n_mixtures)
         self.is_conv = config.model_type == "conv_vlae"
-        self.sigma_x = config.sigma_multiplier_p_x_z
+        sigma = config.sigma_multiplier_p_x_z
+        self.sigma_x = 1.0 if sigma == "data" else sigma  # from the data: initialisation.py
+        self.has_bottleneck = config.bottleneck > 0
         channels, height, width = spec.image_shape
         if self.is_conv:
             if height != width:
@@ -247,6 +249,26 @@ class MFCVAE(nn.Module):
         """q(c_j | x) = p(c_j | z_j), Eq. (7). z: list of J tensors (B, D_j) -> list of J tensors (B, K_j)."""
         return [torch.softmax(p.log_prob(z_j) + p.log_pi, dim=1) for p, z_j in zip(self.prior, z, strict=True)]
 
+    def through_bottleneck(self, z: Sequence[Tensor], coefficients: Coefficients | None) -> Sequence[Tensor]:
+        """What the decoder gets while training is led (docs/facets.md): (1 - h_j) z_j + h_j E_q(c_j|x)[mu_jc].
+
+        A facet then hands on little more than which cluster it is, so that the others have to explain the rest.
+        z: list of J tensors (B, D_j) -> the same.
+        """
+        if coefficients is None or not self.has_bottleneck:
+            return z
+        centres = [q_c @ prior.mean for q_c, prior in zip(self.responsibilities(z), self.prior, strict=True)]
+        return [torch.lerp(z_j, m, h) for z_j, m, h in zip(z, centres, coefficients.bottleneck, strict=True)]
+
+    def guidance(self, z: Sequence[Tensor], codes: Tensor, coefficients: Coefficients) -> Tensor:
+        """sum_j lambda_j E[-log q(c_j = code_j | x)], a term of the loss while training is led (docs/facets.md).
+
+        z: list of J tensors (B, D_j); codes: (B, J) int64, the cluster of each image that training started from -> ().
+        """
+        log_joints = [prior.log_prob(z_j) + prior.log_pi for prior, z_j in zip(self.prior, z, strict=True)]
+        errors = [F.cross_entropy(log_p, code) for log_p, code in zip(log_joints, codes.unbind(1), strict=True)]
+        return torch.stack([weight * error for weight, error in zip(coefficients.guide, errors, strict=True)]).sum()
+
     def elbo(
         self,
         x: Tensor,
@@ -270,14 +292,14 @@ class MFCVAE(nn.Module):
         term_2, term_3, term_4, term_5 = (torch.stack(term) for term in (E_p_z_c, E_p_c, E_q_z_x, E_q_c_x))  # (J,)
         kl_z = term_4 - term_2  # (J,)
         kl_c = term_5 - term_3  # (J,)
-        *_, gamma_kl_z, gamma_kl_c = coefficients or self.in_full
-        loss = -term_1 + sum(gamma * kl for gamma, kl in zip(gamma_kl_z, kl_z, strict=True))
-        loss = loss + sum(gamma * kl for gamma, kl in zip(gamma_kl_c, kl_c, strict=True))
+        gamma = coefficients or self.in_full
+        loss = -term_1 + sum(weight * kl for weight, kl in zip(gamma.gamma_kl_z, kl_z, strict=True))
+        loss = loss + sum(weight * kl for weight, kl in zip(gamma.gamma_kl_c, kl_c, strict=True))
         return ElboTerms(loss, term_1, term_2.sum(), term_3.sum(), term_4.sum(), term_5.sum(), kl_z, kl_c, q_c_x)
 
     def forward(self, x: Tensor, coefficients: Coefficients | None = None, sample: bool = True) -> ModelOutput:
         """One pass: encode, sample (or, for evaluation, take the mean of q(z|x)), decode, ELBO. x: (B, C, H, W)."""
         q_z_x = self.encode(x, coefficients)
         z = [q.rsample() if sample else q.mean for q in q_z_x]  # J tensors (B, D_j)
-        p_x_z = self.likelihood(z, coefficients)
+        p_x_z = self.likelihood(self.through_bottleneck(z, coefficients), coefficients)
         return ModelOutput(q_z_x, z, p_x_z, self.elbo(x, p_x_z, q_z_x, z, coefficients))

@@ -1,4 +1,8 @@
-"""The progressive schedule: how strongly each facet takes part at a given batch (paper, Section 3.2)."""
+"""The schedule: how strongly each facet takes part at a given batch (paper, Section 3.2), and how long it is led.
+
+Beyond the paper a facet can be led at the start of training, by a guide and by a bottleneck (docs/facets.md). Both fall
+to zero before the end, so that what is trained last, and what is saved, is the published model.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,11 @@ if TYPE_CHECKING:
     from config import Config
 
 log = logging.getLogger(__name__)
+
+GUIDE_FALLS = (0.2, 0.5)
+"""The shares of the training between which the guide falls to zero."""
+BOTTLENECK_FALLS = (0.5, 0.8)
+"""The same for the bottleneck."""
 
 PerFacet = Sequence[float] | Tensor
 """A number of each facet, (J,)."""
@@ -29,6 +38,10 @@ class Coefficients(NamedTuple):
     """Weight of kl_z_j in the loss."""
     gamma_kl_c: PerFacet
     """Weight of kl_c_j in the loss."""
+    bottleneck: tuple[float, ...]
+    """h_j: the share of z_j that the decoder gets as the mean of its clusters, E_q(c_j|x) mu_jc."""
+    guide: tuple[float, ...]
+    """lambda_j: the weight of -log q(c_j = code_j | x) in the loss, with the codes that training started from."""
 
     def on(self, device: torch.device) -> Coefficients:
         """The same as four tensors (J,), moved in one copy."""
@@ -37,7 +50,8 @@ class Coefficients(NamedTuple):
 
 def full_coefficients(J: int) -> Coefficients:
     """Every one of J facets takes part in full, as in a trained model."""
-    return Coefficients(*[(1.0,) * J] * 4)
+    ones, zeros = (1.0,) * J, (0.0,) * J
+    return Coefficients(ones, ones, ones, ones, zeros, zeros)
 
 
 def progressive_coefficients(config: Config, epoch: int, batch: int, n_batches: int) -> Coefficients:
@@ -53,8 +67,13 @@ def progressive_coefficients(config: Config, epoch: int, batch: int, n_batches: 
         n_batches: batches per epoch.
     """
     J = config.J_n_mixtures
+    share = (batch + n_batches * (epoch - 1)) / max(n_batches * (config.n_epochs - 1), 1)  # epoch 0 does not train
+    leading = {
+        "bottleneck": (config.bottleneck * falling(share, *BOTTLENECK_FALLS),) * J,
+        "guide": (config.guide_weight * falling(share, *GUIDE_FALLS),) * J,
+    }
     if not config.do_progressive_training:
-        return full_coefficients(J)
+        return full_coefficients(J)._replace(**leading)
     step, first_epoch = progressive_step(config, epoch)
     n_since = batch + n_batches * (epoch - first_epoch)
     ramp = min(n_since / config.n_batches_fade_in, 1.0) if step > 0 and config.n_batches_fade_in > 0 else 1.0
@@ -73,11 +92,17 @@ def progressive_coefficients(config: Config, epoch: int, batch: int, n_batches: 
         alpha_dec=of_facets(0.0),
         gamma_kl_z=of_facets(config.gamma_kl_z_pretrain),
         gamma_kl_c=of_facets(config.gamma_kl_c_pretrain),
+        **leading,
     )
 
 
+def falling(share: float, start: float, end: float) -> float:
+    """1 until `start`, 0 from `end`, linear between them; all three are shares of the training, from 0 to 1."""
+    return min(1.0, max(0.0, (end - share) / (end - start)))
+
+
 def epoch_coefficients(config: Config, epoch: int, n_batches: int) -> torch.Tensor:
-    """The coefficients of every batch of an epoch: (n_batches, 4, J), the four in the order of Coefficients."""
+    """The coefficients of every batch of an epoch: (n_batches, 6, J), the six in the order of Coefficients."""
     return torch.tensor([progressive_coefficients(config, epoch, batch, n_batches) for batch in range(n_batches)])
 
 

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 import yaml
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from config import Config, different_settings, load_config, portable_settings, warn_of_flags_without_effect
 from datasets import Dataset, DatasetSpec, Split, dataset_spec, load_dataset, split_labels, to_float, training_batches
@@ -26,7 +28,7 @@ from evaluation.figures import are_due, generation_figures, split_figures
 from evaluation.metric_names import Metric, loss_term_name, metrics_in
 from evaluation.predictions import SCALAR_TERMS, Forward, at_means, observe, predict, predict_with_terms
 from evaluation.scores import ClusterScores, summarise
-from initialisation import data_init, mixture_means
+from initialisation import data_init, factorial_start, mixture_means
 from interrupts import is_interruption, run_script, signals_as_interrupt
 from load_model import save_model
 from mfcvae import MFCVAE
@@ -59,6 +61,7 @@ class Training:
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), lr=config.init_lr, fused=True, capturable=device.type == "cuda"
         )
+        self.codes: Tensor | None = None  # (N, J) int64, the clusters that a led training starts from
         self.order = torch.Generator().manual_seed(config.seed)
         n_steps = config.n_epochs * n_batches_per_epoch(config, spec.n_train)
         self.is_compiled = machine.should_compile(config, device, n_steps)
@@ -72,7 +75,7 @@ class Training:
         return CompiledForward(self.model, forward, batch_size) if self.is_compiled else forward
 
     def _step(self) -> Step:
-        """The training step on uint8 images (B, C, H, W) and coefficients (4, J), as fast as this machine does it."""
+        """The training step, as fast as this machine does it."""
         batch_size = self.config.batch_size
         step = partial(training_step, self._compiled(partial(training_loss, self.model), batch_size), self.optimizer)
         return RecordedStep(step, batch_size, self.device) if self.is_recorded else step
@@ -100,6 +103,9 @@ class Training:
             means = mixture_means(encodings, config.n_clusters_j_list, config.seed)
             for prior, start in zip(self.model.prior, means, strict=True):
                 prior.start_at(start)
+        if config.init_type_p_z_c == "factorial":
+            codes = factorial_start(self.model, train.images, config)
+            self.codes = codes.to(train.images.device) if config.guide_weight else None
 
     def state(self, epoch: int) -> dict[str, Any]:
         """A copy of everything that the rest of the run depends on, as of the end of an epoch."""
@@ -110,6 +116,8 @@ class Training:
             "model": _copied(self.model.state_dict()),
             "optimizer": _copied(self.optimizer.state_dict()),
             "precision": self.precision,
+            "codes": self.codes,
+            "sigma_x": self.model.sigma_x,
             "order": self.order.get_state(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
@@ -134,6 +142,8 @@ class Training:
                 log.warning(
                     "trained in %s up to here, %s from now on; --precision %s keeps it", before, self.precision, before
                 )
+            self.codes = state.get("codes")  # earlier versions knew none, nor another sigma than that of the settings
+            self.model.sigma_x = state.get("sigma_x", self.model.sigma_x)
             self.order.set_state(state["order"])
             torch.set_rng_state(state["random"])
             if self.device.type == "cuda" and state["random_cuda"] is not None:
@@ -162,21 +172,26 @@ def n_batches_per_epoch(config: Config, n_images: int) -> int:
     return -(-n_images // config.batch_size)
 
 
-def training_loss(model: MFCVAE, images: torch.Tensor, coefficients: torch.Tensor) -> tuple[torch.Tensor, StepResult]:
-    """The loss () at z_j ~ q(z_j | x), and what the epoch remembers; images (B, C, H, W) uint8, coefficients (4, J)."""
-    terms = model(to_float(images), Coefficients(*coefficients.unbind())).terms
+def training_loss(
+    model: MFCVAE, images: Tensor, coefficients: Tensor, codes: Tensor | None = None
+) -> tuple[Tensor, StepResult]:
+    """The loss () at z_j ~ q(z_j | x), and what the epoch remembers.
+
+    images: (B, C, H, W) uint8; coefficients: (6, J); codes: (B, J) int64 where training is guided.
+    """
+    weights = Coefficients(*coefficients.unbind())
+    _, z, _, terms = model(to_float(images), weights)
+    loss = terms.loss if codes is None else terms.loss + model.guidance(z, codes, weights)
     with torch.no_grad():
         scalars = torch.stack([getattr(terms, name).sum() for name in SCALAR_TERMS])
         clusters = torch.stack([q.argmax(dim=1) for q in terms.q_c_x], dim=1)  # (B, J)
-    return terms.loss, StepResult(scalars, clusters)
+    return loss, StepResult(scalars, clusters)
 
 
-def training_step(
-    loss_of: Loss, optimizer: torch.optim.Optimizer, images: torch.Tensor, coefficients: torch.Tensor
-) -> StepResult:
-    """One step of the optimiser on images (B, C, H, W) uint8 with coefficients (4, J)."""
+def training_step(loss_of: Loss, optimizer: torch.optim.Optimizer, *inputs: Tensor) -> StepResult:
+    """One step of the optimiser. inputs: those of training_loss."""
     optimizer.zero_grad(set_to_none=True)  # before the forward pass, which needs the memory
-    loss, result = loss_of(images, coefficients)
+    loss, result = loss_of(*inputs)
     loss.backward()
     optimizer.step()
     return result
@@ -187,7 +202,7 @@ def train_epoch(training: Training, dataset: Dataset, epoch: int) -> dict[str, f
 
     Everything stays on the device until the epoch is over: the host only asks for the next step.
     """
-    config, train, device = training.config, dataset.train, training.device
+    config, train, device = training.config, replace(dataset.train, codes=training.codes), training.device
     schedule = epoch_coefficients(config, epoch, n_batches_per_epoch(config, len(train))).to(device)
     sums, first = torch.zeros(len(SCALAR_TERMS), device=device), 0
     clusters = torch.empty(len(train), config.J_n_mixtures, dtype=torch.long, device=device)
@@ -195,7 +210,8 @@ def train_epoch(training: Training, dataset: Dataset, epoch: int) -> dict[str, f
     training.model.train()
     batches = training_batches(train, config.batch_size, training.order, device)
     for batch, coefficients in zip(batches, schedule, strict=True):
-        result, rows = training.step(batch.images, coefficients), slice(first, first + len(batch))
+        codes = [] if batch.codes is None else [batch.codes]
+        result, rows = training.step(batch.images, coefficients, *codes), slice(first, first + len(batch))
         sums += result.terms * len(batch)
         clusters[rows], labels[rows] = result.clusters, batch.labels
         first += len(batch)

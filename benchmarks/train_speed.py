@@ -148,7 +148,7 @@ def synchronise(device: torch.device) -> None:
 def steps_seconds(training: train.Training, split: Split, n: int) -> float:
     """Of n training steps in a row."""
     images = split.images[: training.config.batch_size]
-    weights = torch.ones(4, training.config.J_n_mixtures, device=training.device)
+    weights = torch.tensor(full_coefficients(training.config.J_n_mixtures), device=training.device)
     training.model.train()
     return seconds(lambda: [training.step(images, weights) for _ in range(n)], training.device)
 
@@ -179,7 +179,7 @@ def profile(config: Config, dataset: Dataset, device: torch.device, n_steps: int
     training = train.Training(config, dataset.spec, device)
     steps_seconds(training, dataset.train, N_FIRST_STEPS)
     images = dataset.train.images[: config.batch_size]
-    weights = torch.ones(4, config.J_n_mixtures, device=device)
+    weights = torch.tensor(full_coefficients(config.J_n_mixtures), device=device)
     with torch.profiler.profile() as profiler:
         seconds(lambda: [training.step(images, weights) for _ in range(n_steps)], device)
     kind = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
@@ -215,7 +215,7 @@ def model_flops(config: Config, dataset: Dataset, device: torch.device) -> dict[
     plain = dataclasses.replace(config, precision="fp32", compile="false")
     training = train.Training(plain, dataset.spec, device)
     images, tests = dataset.train.images[: config.batch_size], dataset.test.images[: config.eval_batch_size]
-    weights = torch.ones(4, config.J_n_mixtures, device=device)
+    weights = torch.tensor(full_coefficients(config.J_n_mixtures), device=device)
     with FlopCounterMode(display=False) as trained:
         training.step(images, weights)
     with FlopCounterMode(display=False) as tested:

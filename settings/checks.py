@@ -23,6 +23,7 @@ def check(config: Config) -> None:
         raise UserError("n_test_batches = 0: must be -1 (all) or at least 1")
     _check_encoder_widths(config)
     _check_facets(config)
+    _check_start(config)
     if config.model_type == "fc_vlae":
         _check_layers(config)
         _check_gated_adds(config)
@@ -53,6 +54,20 @@ def _check_facets(config: Config) -> None:
     if config.cov_type_p_z_c == "diag" and config.fixed_var_init <= 1e-6:
         found = f"{config.fixed_var_init:g}"
         raise UserError(f"fixed_var_init = {found}: must be above 1e-6, below which no variance learns")
+
+
+def _check_start(config: Config) -> None:
+    """A factorial start is of all facets together, and alone knows sigma."""
+    is_factorial = config.init_type_p_z_c == "factorial"
+    if is_factorial and config.do_progressive_training:
+        raise UserError(
+            "init_type_p_z_c = factorial: starts all facets together; give --do_progressive_training false and n_epochs"
+        )
+    if config.sigma_multiplier_p_x_z == "data" and not is_factorial:
+        raise UserError(
+            "sigma_multiplier_p_x_z = data: it is what the factorial start leaves unexplained; give "
+            "--init_type_p_z_c factorial, or a number"
+        )
 
 
 def _check_layers(config: Config) -> None:

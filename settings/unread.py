@@ -55,6 +55,9 @@ _RULES = (
         "model_type is {model_type}",
     ),
     _Rule(
+        ("guide_weight",), lambda config: config.init_type_p_z_c == "factorial", "init_type_p_z_c is {init_type_p_z_c}"
+    ),
+    _Rule(
         ("factors_variation_dict", "factors_label_list", "threedshapes_train_frac"),
         lambda config: config.dataset == "fast_3dshapes",
         "dataset is {dataset}",

@@ -28,9 +28,9 @@ class StepResult(NamedTuple):
     """(B, J): the cluster of each image in each facet."""
 
 
-Step = Callable[[Tensor, Tensor], StepResult]
-"""Images (B, C, H, W) uint8 and coefficients (4, J) -> what the epoch remembers."""
-Loss = Callable[[Tensor, Tensor], tuple[Tensor, StepResult]]
+Step = Callable[..., StepResult]
+"""Images (B, C, H, W) uint8, coefficients (6, J) and, where training is led, codes (B, J) -> what the epoch remembers."""
+Loss = Callable[..., tuple[Tensor, StepResult]]
 """The same -> the loss () to be minimised, and what the epoch remembers."""
 
 
@@ -45,25 +45,25 @@ class CompiledForward:
     TOLERANCE = 0.1  # a wrong gradient is far more off, one of another rounding in bf16 far less
 
     def __init__(self, model: MFCVAE, plain: Loss | Forward, batch_size: int):
-        """`plain` takes images and coefficients: a Loss while the model trains, a Forward in evaluation."""
+        """`plain` takes images, coefficients and maybe codes: a Loss while the model trains, a Forward in evaluation."""
         self.model, self.plain, self.batch_size = model, plain, batch_size
         self.chosen: Loss | Forward | None = None
 
-    def __call__(self, images: Tensor, coefficients: Tensor | Coefficients) -> Any:
+    def __call__(self, images: Tensor, *others: Tensor | Coefficients) -> Any:
         if len(images) != self.batch_size:
-            return self.plain(images, coefficients)
+            return self.plain(images, *others)
         if self.chosen is None:
-            self.chosen = self._choose(images, coefficients)
-        return self.chosen(images, coefficients)
+            self.chosen = self._choose(images, *others)
+        return self.chosen(images, *others)
 
-    def _choose(self, images: Tensor, coefficients: Tensor | Coefficients) -> Loss | Forward:
+    def _choose(self, images: Tensor, *others: Tensor | Coefficients) -> Loss | Forward:
         what, second = ("training step", "gradient") if self.model.training else ("evaluation", "responsibilities")
         try:
             from speed.inductor import compile_options
 
             fast = torch.compile(self.plain, fullgraph=True, dynamic=False, options=compile_options(images.device))
-            loss, values = self._loss_and_values(self.plain, images, coefficients)
-            fast_loss, fast_values = self._loss_and_values(fast, images, coefficients)
+            loss, values = self._loss_and_values(self.plain, images, *others)
+            fast_loss, fast_values = self._loss_and_values(fast, images, *others)
             loss_error = (fast_loss - loss).abs() / (1 + loss.abs())
             differences = [a - b for a, b in zip(fast_values, values, strict=True)]
             error = float(torch.maximum(loss_error, get_total_norm(differences) / get_total_norm(values)))
@@ -78,17 +78,17 @@ class CompiledForward:
         return self.plain
 
     def _loss_and_values(
-        self, forward: Loss | Forward, images: Tensor, coefficients: Tensor | Coefficients
+        self, forward: Loss | Forward, *inputs: Tensor | Coefficients
     ) -> tuple[Tensor, Sequence[Tensor]]:
         """The loss () and its gradients, one for each parameter, or J responsibilities (B, K_j); no state changes."""
         buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
         try:
             with preserved_random_state():
                 if self.model.training:
-                    loss, _ = forward(images, coefficients)
+                    loss, _ = forward(*inputs)
                     values = torch.autograd.grad(loss, [p for p in self.model.parameters() if p.requires_grad])
                 else:
-                    _, terms = forward(images, coefficients)
+                    _, terms = forward(*inputs)
                     loss, values = terms.loss, terms.q_c_x
         finally:
             for buffer, before in buffers:
@@ -110,37 +110,37 @@ class RecordedStep:
         self.step, self.batch_size, self.stream = step, batch_size, torch.cuda.Stream(device)
         self.n_warm, self.graph, self.has_failed = 0, None, False
 
-    def __call__(self, images: Tensor, coefficients: Tensor) -> StepResult:
-        if len(images) != self.batch_size or self.has_failed:
-            return self.step(images, coefficients)
+    def __call__(self, *inputs: Tensor) -> StepResult:
+        if len(inputs[0]) != self.batch_size or self.has_failed:
+            return self.step(*inputs)
         if self.n_warm < self.N_WARM_UP:
             self.n_warm += 1
-            return self._aside(images, coefficients)
+            return self._aside(*inputs)
         if self.graph is None:
-            self._record(images, coefficients)
+            self._record(*inputs)
         if self.has_failed:
-            return self.step(images, coefficients)
-        self.images.copy_(images)
-        self.coefficients.copy_(coefficients)
+            return self.step(*inputs)
+        for own, given in zip(self.inputs, inputs, strict=True):
+            own.copy_(given)
         self.graph.replay()
         return self.result
 
-    def _aside(self, images: Tensor, coefficients: Tensor) -> StepResult:
+    def _aside(self, *inputs: Tensor) -> StepResult:
         """One ordinary step on the stream to be recorded, after all that was asked for and before all that will be."""
-        current = torch.cuda.current_stream(images.device)
+        current = torch.cuda.current_stream(inputs[0].device)
         self.stream.wait_stream(current)
         with torch.cuda.stream(self.stream):
-            result = self.step(images, coefficients)
+            result = self.step(*inputs)
         current.wait_stream(self.stream)
         return result
 
-    def _record(self, images: Tensor, coefficients: Tensor) -> None:
+    def _record(self, *inputs: Tensor) -> None:
         """Record the step on inputs of its own; nothing is computed yet."""
-        self.images, self.coefficients = images.clone(), coefficients.clone()
+        self.inputs = [given.clone() for given in inputs]
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, stream=self.stream):
-                self.result = self.step(self.images, self.coefficients)
+                self.result = self.step(*self.inputs)
             self.graph = graph
         except Exception as failure:  # drivers and libraries raise errors of many kinds
             log.warning("the training step cannot be recorded here, it runs without: %s", one_line(failure))

@@ -28,7 +28,7 @@ def test_coefficients_equal_the_published_ones(name):
         n_batches = schedule["n_train_batches_per_epoch"]
         actual = progressive_coefficients(config, row["epoch"], row["batch"], n_batches)
         for field, values in actual._asdict().items():
-            assert list(values) == row[field], (row["epoch"], row["batch"], field)
+            assert list(values) == row.get(field, [0.0] * len(values)), (row["epoch"], row["batch"], field)
 
 
 def test_pretraining_weights_and_three_facets_equal_the_published_ones(case: ReferenceCase):
@@ -44,7 +44,24 @@ def test_pretraining_weights_and_three_facets_equal_the_published_ones(case: Ref
 
 def test_without_progressive_training_every_weight_is_one():
     config = build_config({"do_progressive_training": False})
-    assert progressive_coefficients(config, 0, 0, 10) == ((1.0, 1.0),) * 4
+    assert progressive_coefficients(config, 0, 0, 10) == (*((1.0, 1.0),) * 4, (0.0, 0.0), (0.0, 0.0))
+
+
+def test_guide_and_bottleneck_fall_to_zero_as_the_training_goes_on():
+    """Ten epochs train, in 20 batches each: the guide falls from 20 to 50 percent of them, the bottleneck from 50 to 80."""
+    settings = {"do_progressive_training": False, "n_epochs": 11, "guide_weight": 10.0, "bottleneck": 0.9}
+    config = build_config(settings | {"init_type_p_z_c": "factorial"})
+    at = {
+        (epoch, batch): progressive_coefficients(config, epoch, batch, 20) for epoch in range(11) for batch in (0, 10)
+    }
+    guides = {when: coefficients.guide for when, coefficients in at.items()}
+    bottlenecks = {when: coefficients.bottleneck for when, coefficients in at.items()}
+    assert guides[0, 0] == guides[3, 0] == (10.0, 10.0)
+    assert guides[4, 10] == pytest.approx((5.0, 5.0))
+    assert guides[6, 0] == guides[10, 10] == (0.0, 0.0)
+    assert bottlenecks[0, 0] == bottlenecks[6, 0] == (0.9, 0.9)
+    assert bottlenecks[7, 10] == pytest.approx((0.45, 0.45))
+    assert bottlenecks[9, 0] == bottlenecks[10, 10] == (0.0, 0.0)
 
 
 def test_no_fade_in_adds_a_facet_at_once():
@@ -76,7 +93,7 @@ def test_each_epoch_belongs_to_its_step():
 def test_the_coefficients_of_an_epoch_are_those_of_its_batches():
     config = build_config({"n_epochs_per_progressive_step": [1, 2], "n_batches_fade_in": 8, "gamma_kl_z_pretrain": 0.5})
     whole = epoch_coefficients(config, 1, 5)
-    assert whole.shape == (5, 4, 2)
+    assert whole.shape == (5, 6, 2)
     for batch, coefficients in enumerate(whole):
         expected = progressive_coefficients(config, 1, batch, 5)
         np.testing.assert_array_equal(coefficients, np.array(expected, dtype=np.float32))

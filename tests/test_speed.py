@@ -328,7 +328,7 @@ def test_the_order_in_which_steps_are_recorded(monkeypatch, caplog, works):
 
     class FakeGraph:
         def replay(self):
-            done.append(f"replay of {recorded.images[0]:g} and {recorded.coefficients[0, 0]:g}")
+            done.append(f"replay of {recorded.inputs[0][0]:g} and {recorded.inputs[1][0, 0]:g}")
 
     @contextmanager
     def recording(graph, stream):
