@@ -19,8 +19,8 @@ import numpy as np
 
 N_IMAGES = 2_000
 """Training images that the centres are fitted to, drawn by the seed; all of them get codes."""
-N_STARTS = 30
-"""Fits from different starts, of which the best is kept."""
+N_STARTS = 15
+"""Fits from different starts for each kind of features, of which the best is kept."""
 CHUNK = 5_000
 """Images whose features are in memory at a time."""
 EXPLAINED, MAX_FEATURES = 0.99, 100
@@ -45,15 +45,26 @@ class FactorialClustering(NamedTuple):
 
 
 def factorial_clustering(images: np.ndarray, n_clusters: Sequence[int], seed: int) -> FactorialClustering:
-    """Fit to images (N, C, H, W) uint8 with K_j = n_clusters[j]; nothing random but by the seed."""
+    """Fit to images (N, C, H, W) uint8 with K_j = n_clusters[j]; nothing is random but by the seed.
+
+    Half of the starts look at the pixels, half at pixels over their standard deviation, where small parts count as much
+    as large ones. All are judged by how well their codes tell the pixels.
+    """
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.permutation(len(images))[:N_IMAGES])
-    features = Features(images[chosen])
-    f = features(images[chosen])
-    fits = [fit(f, n_clusters, rng) for _ in range(N_STARTS)]
-    centres = min(fits, key=lambda found: error(f, codes_of(f, found), found))
-    codes = np.concatenate([codes_of(features(chunk), centres) for chunk in chunks(images)])
-    return FactorialClustering(codes, centres, pixel_error(images[chosen], codes[chosen], n_clusters))
+    pixels = to_pixels(images[chosen])
+    plain, even = Features(pixels, seed), Features(pixels, seed, smallest_spread=SMALLEST_SPREAD)
+    f, found = plain(pixels), []
+    for features in (plain, even):
+        f_here = features(pixels)
+        for _ in range(N_STARTS):
+            centres = fit(f_here, n_clusters, rng)
+            error = additive_error(f, codes_of(f_here, centres), n_clusters)
+            found.append((error, features, centres))
+    _, features, centres = min(found, key=lambda entry: entry[0])
+    codes = np.concatenate([codes_of(features(to_pixels(chunk)), centres) for chunk in chunks(images)])
+    rmse = np.sqrt(additive_error(pixels, codes[chosen], n_clusters) / pixels.shape[1])
+    return FactorialClustering(codes, centres, float(rmse))
 
 
 def chunks(images: np.ndarray) -> Iterator[np.ndarray]:
@@ -61,27 +72,28 @@ def chunks(images: np.ndarray) -> Iterator[np.ndarray]:
     return (images[first : first + CHUNK] for first in range(0, len(images), CHUNK))
 
 
-class Features:
-    """Principal components of pixels that were divided by their standard deviation, so that small parts count too."""
-
-    def __init__(self, images: np.ndarray):
-        """Find the components of images (N, C, H, W) uint8."""
-        pixels = to_pixels(images)
-        self.scale = 1 / (pixels.std(axis=0) + SMALLEST_SPREAD)  # (P,)
-        self.mean = (pixels * self.scale).mean(axis=0)  # (P,)
-        _, spreads, directions = np.linalg.svd(pixels * self.scale - self.mean, full_matrices=False)
-        explained = np.cumsum(spreads**2) / max((spreads**2).sum(), 1e-12)
-        n = min(int(np.searchsorted(explained, EXPLAINED)) + 1, MAX_FEATURES, len(spreads))
-        self.directions = directions[:n]  # (d, P)
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Images (N, C, H, W) uint8 -> features (N, d) float32."""
-        return (to_pixels(images) * self.scale - self.mean) @ self.directions.T
-
-
 def to_pixels(images: np.ndarray) -> np.ndarray:
-    """Images (N, C, H, W) uint8 -> (N, C H W) float32 in [0, 1]."""
+    """Images (N, C, H, W) uint8 -> (N, P) float32 in [0, 1], P = C H W."""
     return images.reshape(len(images), -1).astype(np.float32) / 255
+
+
+class Features:
+    """Principal components of pixels, or of pixels over their standard deviation."""
+
+    def __init__(self, pixels: np.ndarray, seed: int, smallest_spread: float | None = None):
+        """Find the components of pixels (N, P), which are divided by their standard deviation + smallest_spread."""
+        from sklearn.decomposition import PCA  # takes a second to import
+
+        self.scale = np.float32(1) if smallest_spread is None else 1 / (pixels.std(axis=0) + smallest_spread)  # (P,)
+        n = min(MAX_FEATURES, *pixels.shape)
+        with np.errstate(invalid="ignore"):  # shares of no variance at all
+            self.pca = PCA(n, random_state=seed).fit(pixels * self.scale)
+        total = max(float((pixels * self.scale).var(axis=0, ddof=1).sum()), 1e-12)
+        self.n = min(int(np.searchsorted(self.pca.explained_variance_.cumsum() / total, EXPLAINED)) + 1, n)
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels (N, P) -> features (N, d) float32."""
+        return self.pca.transform(pixels * self.scale)[:, : self.n]
 
 
 def fit(f: np.ndarray, n_clusters: Sequence[int], rng: np.random.Generator) -> list[np.ndarray]:
@@ -147,26 +159,7 @@ def codes_of(f: np.ndarray, centres: Sequence[np.ndarray], n_rounds: int = 10) -
     return codes
 
 
-def error(f: np.ndarray, codes: np.ndarray, centres: Sequence[np.ndarray]) -> float:
-    """How badly codes (N, J) tell what f (N, d) is: mean squared errors, to be compared between starts.
-
-    The first is that of the sum of the centres. Where combinations of clusters have five members or more on average, a
-    second is added, of predicting each image by the mean of the others of its combination: it asks nothing of how
-    facets add up, and so prefers combinations that are alike.
-    """
-    additive = float(((f - sum(m[codes[:, j]] for j, m in enumerate(centres))) ** 2).sum(axis=1).mean())
-    if np.prod([len(m) for m in centres], dtype=float) > len(f) / 5:
-        return additive
-    _, cell, sizes = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
-    sums = np.zeros((len(sizes), f.shape[1]), dtype=f.dtype)
-    np.add.at(sums, cell, f)
-    n = sizes[cell]
-    of_others = (sums[cell] - f) / np.maximum(n - 1, 1)[:, None]  # 0, the mean of all, where there are no others
-    return additive + float(((f - of_others) ** 2).sum(axis=1).mean())
-
-
-def pixel_error(images: np.ndarray, codes: np.ndarray, n_clusters: Sequence[int]) -> float:
-    """Root mean squared error of the best additive prediction of images (N, C, H, W) uint8 from codes (N, J)."""
-    pixels = to_pixels(images)
-    q = [np.eye(K, dtype=np.float32)[codes[:, j]] for j, K in enumerate(n_clusters)]
-    return float(np.sqrt(((pixels - np.concatenate(q, axis=1) @ least_squares(pixels, q)) ** 2).mean()))
+def additive_error(f: np.ndarray, codes: np.ndarray, n_clusters: Sequence[int]) -> float:
+    """Mean squared error of predicting f (N, d) by the best sum of one centre per facet, given codes (N, J)."""
+    q = [np.eye(K, dtype=f.dtype)[codes[:, j]] for j, K in enumerate(n_clusters)]
+    return float(((f - np.concatenate(q, axis=1) @ least_squares(f, q)) ** 2).sum(axis=1).mean())

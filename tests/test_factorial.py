@@ -13,7 +13,7 @@ from test_train import NO_FIGURES, SMALL, metrics_of, run_small, stop_in_epoch
 import train
 from config import build_config
 from datasets import DatasetSpec
-from factorial import codes_of, error, factorial_clustering
+from factorial import additive_error, codes_of, factorial_clustering
 from initialisation import SMALLEST_SIGMA, factorial_start, latent_means
 from load_model import load_model_from_save_dict
 from mfcvae import MFCVAE
@@ -77,15 +77,13 @@ def test_codes_are_the_nearest_sum_of_centres():
     assert codes_of(f, centres).tolist() == codes.tolist()
 
 
-def test_the_error_of_codes_prefers_what_the_others_of_a_combination_tell():
-    """By hand: pairs of near points are better told by their pair than points of mixed pairs by theirs."""
-    f = np.array([[0.0], [2.0], [10.0], [12.0]] * 5)[:20]
+def test_the_error_of_codes_is_that_of_the_best_sum_of_centres():
+    """By hand: 1 and 11 tell the pairs (0, 2) and (10, 12) to within 1; the wrong pairs (0, 10) and (2, 12) to within 5."""
+    f = np.array([[0.0], [2.0], [10.0], [12.0]] * 5)
     pairs, mixed = np.array([[0], [0], [1], [1]] * 5), np.array([[0], [1], [0], [1]] * 5)
-    centres = [np.array([[1.0], [11.0]])]
-    assert error(f, pairs, centres) < error(f, mixed, centres)
-    every = [np.array([[0.0], [2.0], [10.0], [12.0]])]
-    assert error(f, np.arange(20)[:, None] % 4, every) == pytest.approx(0)  # five of each point tell it exactly
-    assert error(f, pairs, [np.array([[1.0], [11.0]])]) == pytest.approx(1 + np.mean((10 / 9) ** 2))
+    assert additive_error(f, pairs, [2]) == pytest.approx(1, rel=1e-3)
+    assert additive_error(f, mixed, [2]) == pytest.approx(25, rel=1e-3)
+    assert additive_error(f, np.hstack([pairs, mixed]), [2, 2]) == pytest.approx(0, abs=1e-3)  # 0 or 10, plus 0 or 2
 
 
 def test_latent_means_keep_what_tells_centres_apart():
