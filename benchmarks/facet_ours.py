@@ -23,9 +23,9 @@ N_CLUSTERS = {
     "cmufaces": (20, 4),
     "gtsrb": (4, 2, 3),
     "coloured_digits": (10, 5),
-    "3dshapes_1": (4, 10),
+    "3dshapes_1": (60, 10),
 }
-"""Name of each set -> K_j of the J facets: the classes of the labels that there is hope for."""
+"""Name of each set -> K_j of the J facets: the classes of its labels; of 3DShapes, where size and turn vary too, 60."""
 
 
 def cluster_by_facets(path: Path, seed: int, n_clusters: Sequence[int], results_dir: Path) -> np.ndarray:
@@ -40,4 +40,4 @@ def cluster_by_facets(path: Path, seed: int, n_clusters: Sequence[int], results_
         raise UserError((done.stderr.strip() or f"train.py stopped with {done.returncode}").splitlines()[-1])
     model, config = load_model_from_save_dict(results_dir / name / "save_dict.pt", map_location="cpu")
     test = load_dataset(dataclasses.replace(config, data_dir=str(path)), CPU).test
-    return predict(model, test.images, None, config.eval_batch_size, with_terms=False).clusters
+    return predict(model, test.images, batch_size=config.eval_batch_size).clusters
