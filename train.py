@@ -22,7 +22,7 @@ import yaml
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from config import Config, different_settings, load_config, portable_settings, warn_of_flags_without_effect
+from config import Config, load_config, warn_of_flags_without_effect
 from datasets import Dataset, DatasetSpec, Split, dataset_spec, load_dataset, split_labels, to_float, training_batches
 from evaluation.figures import are_due, generation_figures, split_figures
 from evaluation.metric_names import Metric, loss_term_name, metrics_in
@@ -35,9 +35,10 @@ from mfcvae import MFCVAE
 from progressive import Coefficients, epoch_coefficients, progressive_coefficients, warn_of_unfinished_fade_in
 from speed import machine
 from speed.steps import CompiledForward, Loss, RecordedStep, Step, StepResult
+from tracking.checkpoint import restore, state_of
 from tracking.run_folder import RunFolder
 from tracking.tracker import EpochProgress, Tracker
-from utils import PROJECT, UserError, make_folder, one_line, preserved_random_state, resolve_device, seed_everything
+from utils import PROJECT, UserError, make_folder, preserved_random_state, resolve_device, seed_everything
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ INTERRUPTED = 130
 
 
 class Training:
-    """What changes while a run goes on: model, optimiser, generators. `state` and `restore` make it resumable."""
+    """What changes while a run goes on: model, optimiser, generators; tracking/checkpoint.py makes it resumable."""
 
     def __init__(self, config: Config, spec: DatasetSpec, device: torch.device):
         seed_everything(config.seed)
@@ -106,62 +107,6 @@ class Training:
         if config.init_type_p_z_c == "factorial":
             codes = factorial_start(self.model, train.images, config)
             self.codes = codes.to(train.images.device) if config.guide_weight else None
-
-    def state(self, epoch: int) -> dict[str, Any]:
-        """A copy of everything that the rest of the run depends on, as of the end of an epoch."""
-        return {
-            "epoch": epoch,
-            "config": portable_settings(self.config),
-            "data_facts": self.data_facts,
-            "model": _copied(self.model.state_dict()),
-            "optimizer": _copied(self.optimizer.state_dict()),
-            "precision": self.precision,
-            "codes": self.codes,
-            "sigma_x": self.model.sigma_x,
-            "order": self.order.get_state(),
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
-        }
-
-    def restore(self, state: Mapping[str, Any], path: Path) -> int:
-        """Go on from a saved state; returns the next epoch."""
-        try:
-            if different := different_settings(state["config"], self.config):
-                raise UserError(f"{path} belongs to a run with other settings: {different}; use another --run_name")
-            before = state.get("data_facts", {})  # earlier versions knew fewer of them
-            if any(before.get(key, value) != value for key, value in self.data_facts.items()):
-                raise UserError(f"{path} belongs to a run on other images; use another --run_name, or --overwrite")
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            for weight, moments in self.optimizer.state.items():  # fused Adam takes them in the order of the memory
-                like = {key: torch.empty_like(weight) for key in moments if moments[key].shape == weight.shape}
-                moments |= {key: memory.copy_(moments[key]) for key, memory in like.items()}
-            for group in self.optimizer.param_groups:  # the checkpoint may come from another device
-                group["capturable"] = self.device.type == "cuda"
-            if (before := state.get("precision", "fp32")) != self.precision:  # earlier versions knew fp32 alone
-                log.warning(
-                    "trained in %s up to here, %s from now on; --precision %s keeps it", before, self.precision, before
-                )
-            self.codes = state.get("codes")  # earlier versions knew none, nor another sigma than that of the settings
-            self.model.sigma_x = state.get("sigma_x", self.model.sigma_x)
-            self.order.set_state(state["order"])
-            torch.set_rng_state(state["random"])
-            if self.device.type == "cuda" and state["random_cuda"] is not None:
-                torch.cuda.set_rng_state(state["random_cuda"], self.device)
-            return int(state["epoch"]) + 1
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{path} is not a checkpoint of this run ({one_line(error)}); start again with --overwrite"
-            ) from error
-
-
-def _copied(value: Any) -> Any:
-    """The same nested dictionaries and lists with every tensor cloned."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().clone()
-    if isinstance(value, Mapping):
-        return {key: _copied(item) for key, item in value.items()}
-    return [_copied(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 # --- steps
@@ -284,7 +229,7 @@ def train_loop(training: Training, dataset: Dataset, folder: RunFolder, tracker:
             is_shown = are_due(epoch, last, config.vis_every_n_epochs)
             tracker.log(epoch, numbers, draw(training, dataset, coefficients) if is_shown else ())
             state = None  # one copy at a time
-            state = training.state(epoch)
+            state = state_of(training, epoch)
             if epoch % config.checkpoint_every_n_epochs == 0 or epoch == last:
                 folder.save_checkpoint(state)
             progress.update(epoch, numbers)
@@ -358,7 +303,7 @@ def begin(training: Training, dataset: Dataset, folder: RunFolder) -> int:
     """Initialise the run of a folder, or restore where it stopped; the first epoch that is left."""
     state = folder.load_checkpoint()
     if state is not None:
-        return training.restore(state, folder.checkpoint_path)
+        return restore(training, state, folder.checkpoint_path)
     if folder.model_path.exists():
         raise UserError(f"{folder.path} holds a finished model but no checkpoint.pt; --overwrite trains it again")
     training.initialise(dataset.train)

@@ -24,6 +24,7 @@ from datasets import Dataset, Split, dataset_spec, load_dataset
 from initialisation import data_init
 from progressive import full_coefficients
 from speed import machine, steps
+from tracking.checkpoint import restore
 from tracking.run_folder import RunFolder
 
 HERE = Path(__file__).resolve().parent.parent
@@ -367,10 +368,10 @@ def test_a_run_resumed_in_another_precision_says_so(tmp_path, caplog):
     caplog.clear()
     same = train.Training(small_config("--precision", "bf16", "--run_name", "run"), dataset_spec(small_config()), CPU)
     caplog.clear()
-    same.restore(state, folder.checkpoint_path)
+    restore(same, state, folder.checkpoint_path)
     assert not caplog.records
     other = train.Training(small_config("--precision", "fp32", "--run_name", "run"), dataset_spec(small_config()), CPU)
-    other.restore(state, folder.checkpoint_path)
+    restore(other, state, folder.checkpoint_path)
     (record,) = caplog.records
     assert "trained in bf16 up to here, fp32 from now on; --precision bf16" in record.getMessage()
 
@@ -381,7 +382,7 @@ def test_a_checkpoint_from_before_there_was_a_choice_is_fp32(tmp_path, caplog):
     state = folder.load_checkpoint()
     del state["precision"]
     config = small_config("--precision", "fp32", "--run_name", "run")
-    assert train.Training(config, dataset_spec(config), CPU).restore(state, folder.checkpoint_path) == 4
+    assert restore(train.Training(config, dataset_spec(config), CPU), state, folder.checkpoint_path) == 4
     assert not caplog.records
 
 
