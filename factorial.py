@@ -19,16 +19,16 @@ import numpy as np
 
 N_IMAGES = 2_000
 """Training images that the centres are fitted to, drawn by the seed; all of them get codes."""
-N_STARTS = 15
-"""Fits from different starts for each kind of features, of which the best is kept."""
+N_STARTS, N_KEPT = 30, 10
+"""Fits from different starts for each kind of features, and how many of all of them are cooled down."""
 CHUNK = 5_000
 """Images whose features are in memory at a time."""
 EXPLAINED, MAX_FEATURES = 0.99, 100
 """Share of the variance that the features keep, and how many there are at most."""
 SMALLEST_SPREAD = 0.1
 """Added to every pixel's standard deviation before it is divided by it, pixels being in [0, 1]."""
-TEMPERATURES = np.concatenate([np.geomspace(0.25, 0.02, 12), np.full(25, 0.01)])
-"""s^2 in every iteration, as a share of the largest variance of a feature."""
+FALLING, COLD = np.geomspace(0.25, 0.02, 12), np.full(25, 0.01)
+"""s^2 in every iteration of a start, and of what is kept, as a share of the largest variance of a feature."""
 RIDGE = 1e-3
 """Keeps centres of clusters without members finite, as a share of the mean size of a cluster."""
 
@@ -54,14 +54,19 @@ def factorial_clustering(images: np.ndarray, n_clusters: Sequence[int], seed: in
     chosen = np.sort(rng.permutation(len(images))[:N_IMAGES])
     pixels = to_pixels(images[chosen])
     plain, even = Features(pixels, seed), Features(pixels, seed, smallest_spread=SMALLEST_SPREAD)
-    f, found = plain(pixels), []
-    for features in (plain, even):
-        f_here = features(pixels)
-        for _ in range(N_STARTS):
-            centres = fit(f_here, n_clusters, rng)
-            error = additive_error(f, codes_of(f_here, centres), n_clusters)
-            found.append((error, features, centres))
-    _, features, centres = min(found, key=lambda entry: entry[0])
+
+    def error(found: tuple[Features, list[np.ndarray]]) -> float:
+        features, centres = found
+        return additive_error(plain(pixels), codes_of(features(pixels), centres), n_clusters)
+
+    starts = [
+        (features, fit(f, residual_start(f, n_clusters, rng), FALLING))
+        for features, f in ((plain, plain(pixels)), (even, even(pixels)))
+        for _ in range(N_STARTS)
+    ]
+    kept = sorted(starts, key=error)[:N_KEPT]
+    cooled = [(features, fit(features(pixels), centres, COLD)) for features, centres in kept]
+    features, centres = min(cooled, key=error)
     codes = np.concatenate([codes_of(features(to_pixels(chunk)), centres) for chunk in chunks(images)])
     rmse = np.sqrt(additive_error(pixels, codes[chosen], n_clusters) / pixels.shape[1])
     return FactorialClustering(codes, centres, float(rmse))
@@ -96,40 +101,34 @@ class Features:
         return self.pca.transform(pixels * self.scale)[:, : self.n]
 
 
-def fit(f: np.ndarray, n_clusters: Sequence[int], rng: np.random.Generator) -> list[np.ndarray]:
-    """Variational EM from one start: k-means of what the facets before leave unexplained, in a random order of facets.
-
-    f: (N, d) -> J arrays (K_j, d).
-    """
-    J, bounds = len(n_clusters), np.cumsum(n_clusters)[:-1]
-    q, centres = residual_start(f, n_clusters, rng)
-    for s2 in TEMPERATURES * f.var(axis=0).max():
-        for j in rng.permutation(J):
+def fit(f: np.ndarray, centres: list[np.ndarray], temperatures: np.ndarray) -> list[np.ndarray]:
+    """Variational EM on f (N, d) from centres, J arrays (K_j, d), one temperature after another -> better centres."""
+    J, bounds = len(centres), np.cumsum([len(m) for m in centres])[:-1]
+    q = [np.eye(len(m), dtype=f.dtype)[code] for m, code in zip(centres, codes_of(f, centres).T, strict=True)]
+    for s2 in temperatures * max(f.var(axis=0).max(), 1e-12):
+        for j in range(J):
             others = sum((q[i] @ centres[i] for i in range(J) if i != j), np.zeros_like(f))
-            logits = ((f - others) @ centres[j].T - (centres[j] ** 2).sum(axis=1) / 2) / max(s2, 1e-12)  # (N, K_j)
+            logits = ((f - others) @ centres[j].T - (centres[j] ** 2).sum(axis=1) / 2) / s2  # (N, K_j)
             q[j] = np.exp(logits - logits.max(axis=1, keepdims=True))
             q[j] /= q[j].sum(axis=1, keepdims=True)
         centres = np.split(least_squares(f, q), bounds)
     return centres
 
 
-def residual_start(
-    f: np.ndarray, n_clusters: Sequence[int], rng: np.random.Generator
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """k-means of one facet after another, each of what is left of f (N, d): q_j (N, K_j) 0 or 1, and M_j (K_j, d)."""
+def residual_start(f: np.ndarray, n_clusters: Sequence[int], rng: np.random.Generator) -> list[np.ndarray]:
+    """k-means of one facet after another, in a random order, each of what is left of f (N, d): J arrays (K_j, d)."""
     from sklearn.cluster import KMeans  # takes a second to import
     from sklearn.exceptions import ConvergenceWarning
 
-    q, centres, rest = [np.empty(0)] * len(n_clusters), [np.empty(0)] * len(n_clusters), f
+    centres, rest = [np.empty(0)] * len(n_clusters), f
     for j in rng.permutation(len(n_clusters)):
         seed = int(rng.integers(2**31))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different images than clusters
             found = KMeans(n_clusters[j], n_init=1, max_iter=20, random_state=seed).fit(rest)
-        q[j] = np.eye(n_clusters[j], dtype=f.dtype)[found.labels_]
         centres[j] = found.cluster_centers_
         rest = rest - centres[j][found.labels_]
-    return q, centres
+    return centres
 
 
 def least_squares(f: np.ndarray, q: Sequence[np.ndarray]) -> np.ndarray:
