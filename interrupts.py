@@ -25,7 +25,7 @@ def run_script(main: Callable[[], int | None]) -> None:
 
 def is_interruption(error: BaseException) -> bool:
     """Whether it is Ctrl-C, or the bare Exception by which wandb's agent stops a run in its thread."""
-    return isinstance(error, KeyboardInterrupt) or type(error) is Exception
+    return isinstance(error, KeyboardInterrupt) or (type(error) is Exception and not error.args)
 
 
 class Interrupt:

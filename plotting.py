@@ -24,7 +24,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from utils import write_atomically
+from utils import make_folder, write_atomically
 
 DPI = 150  # of every figure; image grids are laid out in whole pixels of it
 INK, MUTED, RULE = "#262626", "#757575", "#dddddd"
@@ -353,7 +353,7 @@ def save_figure(figure: Figure, path: Path, formats: Sequence[str] = ("png",)) -
     """Write `path`.png, `path`.pdf, ... (a suffix that path already has is replaced), each whole or not at all."""
     path = Path(path)
     stem = path.stem if path.suffix.lower() in (".png", ".pdf", ".svg") else path.name  # a dot may be part of a name
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     options: dict[str, dict[str, Any]] = {
         "png": {"pil_kwargs": {"compress_level": 2}},
         "pdf": {"metadata": {"CreationDate": None}},  # same figure, same bytes

@@ -324,8 +324,8 @@ def train_run(training: Training, dataset: Dataset, folder: RunFolder) -> int:
     verb = "resuming" if first_epoch else "starting"
     print(f"{verb} {folder.path} on {training.device} in {training.how}, epoch {first_epoch} of {config.n_epochs - 1}")
     tracker = Tracker(config, folder)
-    if not training.is_recorded:  # gradients inside a CUDA graph pass no hook
-        tracker.watch(training.model, n_batches_per_epoch(config, len(dataset.train)))
+    if not training.is_recorded:  # a CUDA graph keeps its gradients to itself
+        tracker.watch(training.model)
     exit_code = 1
     try:
         train_loop(training, dataset, folder, tracker, first_epoch)

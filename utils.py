@@ -89,7 +89,7 @@ def make_folder(path: Path) -> Path:
     return path
 
 
-def write_atomically(path: Path, write: Callable[[Path], None], is_durable: bool = False) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object], is_durable: bool = False) -> None:
     """Call write(temporary path beside `path`), then rename: readers see the old file or the new one, never a part.
 
     With is_durable not even when the machine itself stops: the content is on the disk before the name is. A full disk or

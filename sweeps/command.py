@@ -21,7 +21,7 @@ from sweeps.definition import Sweep, define_sweep, seeds_from_words
 from sweeps.optuna_backend import STORAGE_VARIABLE, OptunaSweep
 from sweeps.summary import report_sweep, write_summary
 from sweeps.wandb_backend import WandbSweep
-from tracking.weights_and_biases import has_wandb_key, wandb_settings
+from tracking.weights_and_biases import has_wandb_key, requested_mode, wandb_settings
 from train import INTERRUPTED
 from utils import PROJECT, UserError, make_folder
 
@@ -119,7 +119,8 @@ def _backend_kind(arguments: argparse.Namespace, sweep: Sweep) -> str:
         return arguments.backend
     if (sweep.folder / WandbSweep.RECORD).exists():
         return "wandb"
-    if arguments.storage or (sweep.folder / "sweep.db").exists() or sweep.config.wandb_mode == "disabled":
+    is_asked_for = requested_mode(sweep.config) not in ("offline", "disabled")
+    if arguments.storage or (sweep.folder / "sweep.db").exists() or not is_asked_for:
         return "optuna"
     return "wandb" if has_wandb_key(sweep.config, wandb_settings()) else "optuna"
 

@@ -16,7 +16,14 @@ from settings.yaml_files import read_yaml
 from sweeps.definition import RunResult, Sweep, describe_error, natural_order, read_result, report_failure
 from sweeps.summary import write_summary
 from tracking.run_folder import InUse, RunFolder
-from tracking.weights_and_biases import log_in, resolve_wandb_mode, wandb_settings
+from tracking.weights_and_biases import (
+    log_in,
+    quiet_settings,
+    requested_mode,
+    resolve_wandb_mode,
+    team_and_project,
+    wandb_settings,
+)
 from utils import UserError, make_folder, write_atomically
 
 
@@ -34,10 +41,9 @@ class WandbSweep:
         self.sweep_id = sweep_id
         self.is_interrupted = False
         self.record = sweep.folder / self.RECORD
-        settings = wandb_settings()
-        self.place = {"entity": settings.get("team_name"), "project": settings.get("project_name") or "mfcvae"}
-        if sweep.config.wandb_mode == "disabled":
-            raise UserError("--wandb_mode disabled: wandb cannot share out runs without it; use --backend optuna")
+        self.place = team_and_project(wandb_settings())
+        if requested_mode(sweep.config) == "disabled":
+            raise UserError("--wandb_mode disabled (or WANDB_MODE): wandb cannot share out runs; use --backend optuna")
 
     @property
     def worker_flags(self) -> list[str]:
@@ -115,7 +121,7 @@ class WandbSweep:
 
         mode = resolve_wandb_mode(self.sweep.config, wandb_settings())
         try:
-            run = wandb.init(mode=mode, dir=self.sweep.folder, settings=wandb.Settings(silent=True, console="off"))
+            run = wandb.init(mode=mode, dir=self.sweep.folder, settings=quiet_settings())
         except Exception as error:  # refused, or out of reach: wandb raises errors of many kinds
             report_failure("wandb.init", error)
             return

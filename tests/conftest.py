@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,8 +30,9 @@ CASES = [
 
 @pytest.fixture(autouse=True)
 def _no_account(monkeypatch, tmp_path):
-    """No key of the machine's user reaches a test."""
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    """No key of the machine's user reaches a test, nor how wandb is set up there."""
+    for name in [name for name in os.environ if name.startswith("WANDB_") and name != "WANDB_SERVICE"]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("NETRC", str(tmp_path / "no_netrc"))
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,11 +14,13 @@ from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
+import torch
 import wandb
 import yaml
 from conftest import offline_records
 from matplotlib.figure import Figure
-from test_train import NO_FIGURES, SMALL
+from test_train import HERE, NO_FIGURES, SMALL, metrics_of, run_small, start_in_background, wait_for_epochs
+from torch import nn
 from wandb_stub import serving
 
 import train
@@ -23,7 +28,7 @@ from config import build_config
 from tracking import run_folder, weights_and_biases
 from tracking.run_folder import RunFolder
 from tracking.tracker import Tracker
-from tracking.weights_and_biases import resolve_wandb_mode, start_wandb, wandb_settings
+from tracking.weights_and_biases import WandbRun, resolve_wandb_mode, wandb_settings
 from utils import UserError
 
 TRAIN_LOSS = [
@@ -113,6 +118,49 @@ def test_auto_is_online_where_a_key_is_found_and_the_server_answers(monkeypatch,
         assert resolve_wandb_mode(build_config({"user": "user1"}), settings) == "offline"
 
 
+VARIABLES = {
+    "WANDB_MODE=offline": "offline",
+    "WANDB_MODE=dryrun": "offline",
+    "WANDB_MODE=online": "online",
+    "WANDB_MODE=disabled": "disabled",
+    "WANDB_DISABLED=true": "disabled",
+    "WANDB_DISABLED=false": "online",
+    "WANDB_MODE=": "online",
+}
+
+
+@pytest.mark.parametrize(("variable", "mode"), VARIABLES.items())
+def test_wandbs_own_variables_choose_the_mode_unless_a_flag_does(monkeypatch, variable, mode):
+    monkeypatch.setattr(weights_and_biases, "_is_reachable", lambda url: True)
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    monkeypatch.setenv(*variable.split("="))
+    assert resolve_wandb_mode(build_config({}), {}) == mode
+    for flag in ("online", "offline", "disabled"):
+        assert resolve_wandb_mode(build_config({"wandb_mode": flag}), {}) == flag
+
+
+def test_a_mode_that_wandb_does_not_know_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_MODE", "of line")
+    with pytest.raises(UserError, match="WANDB_MODE = 'of line': not known; use online, offline or disabled"):
+        WandbRun.start(build_config({}), tmp_path)
+
+
+def test_wandbs_own_variables_win_over_the_file_and_flags_over_them(monkeypatch, tmp_path):
+    settings = {"team_name": "file", "project_name": "file", "login_key_1": "file", "login_key_2": "file"}
+    for name in ("WANDB_ENTITY", "WANDB_PROJECT", "WANDB_NAME", "WANDB_API_KEY", "WANDB_SILENT"):
+        monkeypatch.setenv(name, "false" if name == "WANDB_SILENT" else "variable")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    asked = Mock(wraps=lambda **arguments: SimpleNamespace(id="x"))
+    monkeypatch.setattr(wandb, "init", asked)
+    for flags, name, key in (({}, "variable", None), ({"run_name": "flag", "user": "user2"}, "flag", "file")):
+        config = build_config(flags)
+        weights_and_biases._new_run(config, tmp_path / "run", settings)
+        given = asked.call_args.kwargs
+        assert (given["entity"], given["project"], given["name"]) == ("variable", "variable", name)
+        assert given["dir"] == str(tmp_path) and not given["settings"].silent
+        assert weights_and_biases._login_key(config, settings) == key
+
+
 @pytest.mark.parametrize("mode", ["auto", "online"])
 def test_a_key_without_a_network_is_offline_at_once(monkeypatch, caplog, mode):
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
@@ -149,9 +197,8 @@ def test_a_refused_key_means_offline_with_one_line(tmp_path, monkeypatch, caplog
     wandb.teardown()  # its client remembers the server of its process
     with serving() as server, caplog.at_level(logging.WARNING):
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
-        run = start_wandb(build_config({"wandb_mode": "online"}), tmp_path)
-        assert run.offline
-        run.finish()
+        WandbRun.start(build_config({"wandb_mode": "online"}), tmp_path).finish(0)
+        assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 1
         wandb.teardown()
     (message,) = [record.getMessage() for record in caplog.records if record.name == "tracking.weights_and_biases"]
     assert "login to" in message and "logged offline" in message
@@ -195,26 +242,132 @@ def test_files_that_cannot_be_read_are_not_called_damaged(tmp_path, monkeypatch)
 def test_wandb_goes_on_after_its_name_of_the_run_was_lost(tmp_path):
     (tmp_path / "wandb").mkdir()
     (tmp_path / "wandb" / "run_id").touch()
-    run = start_wandb(build_config({"wandb_mode": "offline"}), tmp_path)
-    run.finish()
-    assert (tmp_path / "wandb" / "run_id").read_text() == run.id != ""
+    WandbRun.start(build_config({"wandb_mode": "offline"}), tmp_path).finish(0)
+    (run,) = tmp_path.glob("wandb/offline-run-*")
+    assert (tmp_path / "wandb" / "run_id").read_text() == run.name.rpartition("-")[2]
 
 
-def test_without_wandb_a_run_goes_on(tmp_path, monkeypatch, caplog):
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    assert start_wandb(build_config({}), tmp_path) is None
-    assert "goes on without Weights & Biases" in caplog.text
+class Failing:
+    """A stand-in for wandb and for a run of it, of which one name raises an error; every other call is noted."""
+
+    def __init__(self, name: str, error: BaseException):
+        self._name, self._error, self.calls = name, error, []
+        self.run, self.id = self if name == "update" else None, "name"
+
+    def __getattr__(self, name: str):
+        def call(*arguments, **named):
+            self.calls.append(name)
+            if name == self._name:
+                raise self._error
+            return self
+
+        return self if name == "config" else call
 
 
-def test_what_wandb_says_at_the_end_hides_nothing(tmp_path, monkeypatch, caplog):
-    def fail(exit_code):
-        raise OSError(28, "No space left on device")
+ERRORS = [
+    OSError(28, "No space left on device"),
+    TypeError("Descriptors cannot be created"),
+    Exception("?"),
+    SystemExit(3),
+]
+CALLS = ["Settings", "init", "update", "log", "finish", "Image", "Histogram"]
 
-    config = build_config({"wandb_mode": "disabled"})
-    tracker = Tracker(config, RunFolder(tmp_path))
-    tracker.wandb_run = SimpleNamespace(finish=fail)
-    tracker.finish(1)
-    assert "No space left on device" in caplog.text
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("call", [*CALLS, "import", "teardown"])
+def test_whatever_fails_at_wandb_is_one_warning(tmp_path, monkeypatch, caplog, call, error):
+    failing = Failing(call, error)
+    monkeypatch.setitem(sys.modules, "wandb", failing)
+    if call == "import":
+        monkeypatch.delitem(sys.modules, "wandb")
+        package = tmp_path / "broken" / "wandb.py"
+        package.parent.mkdir()
+        package.write_text(f"raise {error!r}")
+        monkeypatch.syspath_prepend(package.parent)
+    elif call == "teardown":  # which is only asked for when something else has failed
+        monkeypatch.setattr(failing, "log", Mock(side_effect=error), raising=False)
+    tracker = Tracker(build_config({"wandb_mode": "offline"}), RunFolder(tmp_path))
+    model = nn.Linear(2, 1)
+    tracker.watch(model)
+    model(torch.ones(1, 2)).sum().backward()
+    for epoch in range(3):
+        tracker.log(epoch, {"epoch": epoch}, [("figure", Figure())])
+    tracker.finish(0)
+    assert tracker.folder.read_metrics() == [{"epoch": 0}, {"epoch": 1}, {"epoch": 2}]
+    (said,) = caplog.messages
+    assert said.startswith("goes on without Weights & Biases, which failed: ") and type(error).__name__ in said
+    assert failing.calls.count("log") == (1 if call == "log" else 3 if call == "finish" else 0)
+
+
+def test_an_interruption_is_no_failure_of_wandb(tmp_path, monkeypatch):
+    """Ctrl-C, or the bare Exception of wandb's agent, while wandb is at work."""
+    for error in (KeyboardInterrupt(), Exception()):
+        monkeypatch.setitem(sys.modules, "wandb", Failing("log", error))
+        tracker = Tracker(build_config({"wandb_mode": "offline"}), RunFolder(tmp_path))
+        with pytest.raises(type(error)):
+            tracker.log(0, {"epoch": 0}, [])
+
+
+def test_a_run_outlives_wandbs_process(tmp_path, monkeypatch):
+    """It is killed after a few epochs: one warning, no traceback, also not when Python ends."""
+    monkeypatch.delenv("WANDB_SERVICE", raising=False)  # the process of earlier tests
+    run = start_in_background(tmp_path, "run", "--wandb_mode", "offline")
+    wait_for_epochs(tmp_path, "run", 5)
+    children = [
+        int(pid) for path in Path(f"/proc/{run.pid}/task").glob("*/children") for pid in path.read_text().split()
+    ]
+    if not children:
+        pytest.skip("only Linux says which processes belong to another")
+    (core,) = [pid for pid in children if b"wandb-core" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(core, signal.SIGKILL)
+    output, _ = run.communicate(timeout=120)
+    assert run.returncode == 0, output
+    assert output.count("goes on without Weights & Biases") == 1
+    assert "Traceback" not in output and "rror:" not in output.replace("ConnectionResetError:", "")
+    assert len(metrics_of(tmp_path / "run")) == 40
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> list[dict]:
+    """What the small run reaches when nothing is in its way."""
+    return run_small(tmp_path_factory.mktemp("whole"), "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may mount a small disk")
+@pytest.mark.parametrize("kilobytes", [40, 400, 640, 880])
+def test_a_full_disk_is_one_line_or_a_finished_run(tmp_path, whole, kilobytes):
+    """With and without Weights & Biases; once there is room again, the run goes on to the same numbers."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "none", disk]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("no disk can be mounted here")
+    argv = [
+        *SMALL,
+        "--wandb_mode",
+        "offline",
+        "--run_name",
+        "run",
+        "--vis_every_n_epochs",
+        "1",
+        "--do_vis_train",
+        "false",
+    ]
+    argv += ["--do_vis_test", "false"]
+    command = [sys.executable, str(HERE / "train.py"), *argv, "--results_dir", str(disk)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+        shown = done.stderr.splitlines()
+        assert "Traceback" not in done.stderr and done.returncode in (0, 2), done.stderr
+        assert len([line for line in shown if line.startswith("error: ")]) == (done.returncode == 2), done.stderr
+        assert len([line for line in shown if "goes on without Weights & Biases" in line]) <= 1, done.stderr
+        subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
+        again = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+        assert again.returncode == 0, again.stderr
+        assert metrics_of(disk / "run") == whole
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
 
 
 @pytest.mark.parametrize("scheme", ["http://", ""])

@@ -88,10 +88,10 @@ def test_a_finished_run_is_left_alone(tmp_path, capsys):
     assert "starting" in capsys.readouterr().out
 
 
-def start_in_background(results: Path, name: str) -> subprocess.Popen:
+def start_in_background(results: Path, name: str, *flags: str) -> subprocess.Popen:
     """The small run as a process of its own, 40 epochs, a checkpoint every third."""
-    flags = ["--n_epochs_per_progressive_step", "20", "20", "--checkpoint_every_n_epochs", "3"]
-    argv = [*SMALL, *NO_FIGURES, "--results_dir", str(results), "--run_name", name, *flags]
+    length = ["--n_epochs_per_progressive_step", "20", "20", "--checkpoint_every_n_epochs", "3"]
+    argv = [*SMALL, *NO_FIGURES, "--results_dir", str(results), "--run_name", name, *length, *flags]
     command = [sys.executable, str(HERE / "train.py"), *argv]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -150,6 +151,16 @@ class RunFolder:
             )
         text = "".join(json.dumps(row) + "\n" for row in rows)
         write_atomically(self.metrics_path, lambda path: path.write_text(text))
+
+    def append_metrics(self, numbers: Mapping[str, float]) -> None:
+        """Add an epoch's line to metrics.jsonl, on the disk before the checkpoint of that epoch is."""
+        try:
+            with self.metrics_path.open("a") as file:
+                file.write(json.dumps(dict(numbers)) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UserError(f"cannot write {self.metrics_path}: {error.strerror}; free some space") from error
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Write the state for resuming, whole or not at all."""

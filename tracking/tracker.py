@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,13 +15,10 @@ from config import Config
 from evaluation.metric_names import Metric
 from plotting import save_figure
 from tracking.run_folder import RunFolder
-from tracking.weights_and_biases import start_wandb
-from utils import UserError, one_line
+from tracking.weights_and_biases import WandbRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-log = logging.getLogger(__name__)
 
 ACCURACY = Metric("facet_acc_max").name
 
@@ -40,43 +34,25 @@ def save_figures(figures: Iterable[tuple[str, Figure]], folder: Path) -> dict[st
 
 
 class Tracker:
-    """Logs numbers and figures of a run to its folder and, unless disabled, to Weights & Biases."""
+    """Logs numbers and figures of a run to its folder and to Weights & Biases."""
 
     def __init__(self, config: Config, folder: RunFolder):
         self.folder = folder
-        self.wandb_run = start_wandb(config, folder.path)
+        self.wandb = WandbRun.start(config, folder.path)
 
-    def watch(self, model: nn.Module, n_batches: int) -> None:
-        """Log the gradients of all parameters, once an epoch of n_batches."""
-        if self.wandb_run is not None:
-            # By default (idx) wandb names the gradients of a process's second run otherwise.
-            self.wandb_run.watch(model, log="gradients", log_freq=n_batches, idx=0)
+    def watch(self, model: nn.Module) -> None:
+        """Tell Weights & Biases the gradients of all parameters from now on, once an epoch."""
+        self.wandb.watch(model)
 
     def log(self, epoch: int, numbers: Mapping[str, float], figures: Iterable[tuple[str, Figure]]) -> None:
         """One epoch: numbers and figures under their logged names. A figure is empty once it is saved."""
-        try:
-            paths = save_figures(figures, self.folder.path / "figures" / f"epoch_{epoch:04d}")
-            with self.folder.metrics_path.open("a") as file:
-                file.write(json.dumps(dict(numbers)) + "\n")
-                file.flush()
-                os.fsync(file.fileno())  # before the checkpoint, whatever happens to the machine
-        except OSError as error:
-            raise UserError(
-                f"cannot write {self.folder.metrics_path} or the figures beside it: {error.strerror}; free some space"
-            ) from error
-        if self.wandb_run is not None:
-            import wandb
-
-            images = {name: wandb.Image(str(path)) for name, path in paths.items()}
-            self.wandb_run.log({**numbers, **images}, step=epoch)
+        images = save_figures(figures, self.folder.path / "figures" / f"epoch_{epoch:04d}")
+        self.folder.append_metrics(numbers)
+        self.wandb.log(epoch, numbers, images)
 
     def finish(self, exit_code: int) -> None:
-        """End the wandb run; any exit code but 0 marks it as failed."""
-        if self.wandb_run is not None:
-            try:
-                self.wandb_run.finish(exit_code)
-            except Exception as error:  # a full disk, say; it must not hide what the run itself says
-                log.warning("Weights & Biases could not finish its files: %s", one_line(error))
+        """End the log; any exit code but 0 marks the run as failed."""
+        self.wandb.finish(exit_code)
 
 
 class EpochProgress:
