@@ -320,7 +320,7 @@ def _converted(settings: Mapping[str, Any]) -> Config:
     """A Config of known names and right types; whether the values go together is not looked at."""
     for key in settings:
         if key not in FIELDS:
-            raise UserError(unknown("setting", key, FIELDS))
+            raise UserError(unknown("setting", str(key), FIELDS))
     try:
         return Config(**settings)
     except ValidationError as error:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from datasets import DatasetSpec, dataset_spec
 from flags import FlagParser
 from interrupts import run_script
 from mfcvae import MFCVAE
-from utils import UserError, make_folder, one_line, preserved_random_state, resolve_device, write_atomically
+from utils import UserError, make_folder, one_line, resolve_device, write_atomically
 
 # Our parameter names -> the published ones, the first match holds. {n} is a layer's place in a flat published stack.
 _BLOCK = r"(?P<block>\d+)\.(?P<part>\d+)"
@@ -110,17 +111,50 @@ def from_published(published: Mapping[str, Tensor], model: MFCVAE, config: Confi
 
 
 def check_fits(state_dict: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> None:
-    """The same parameters of the same shapes, or a UserError that names the first one that differs."""
+    """See that weights are those of a model: the same parameters, shapes and types, and numbers that are finite.
+
+    Raises:
+        UserError: it names the first parameter that differs.
+    """
     for name in [*wanted, *state_dict]:
         if name not in state_dict:
             raise UserError(f"parameter {name} is missing: the weights do not fit the model that the settings describe")
         if name not in wanted:
-            raise UserError(f"parameter {name} does not belong to the model that the settings describe")
-        if not isinstance(state_dict[name], Tensor) or state_dict[name].shape != wanted[name].shape:
-            found = getattr(state_dict[name], "shape", None)
-            found = type(state_dict[name]).__name__ if found is None else f"shape {tuple(found)}"
-            expected = tuple(wanted[name].shape)
-            raise UserError(f"parameter {name} has {found}, but the settings describe shape {expected}")
+            raise UserError(f"parameter {one_line(str(name))} does not belong to the model that the settings describe")
+        if problem := _problem(state_dict[name], wanted[name]):
+            raise UserError(f"parameter {name} {problem}")
+
+
+def _problem(found: Any, wanted: Tensor) -> str | None:
+    """What is wrong with one parameter that was read; nothing where it is as it should be."""
+    expected = f"but the settings describe shape {tuple(wanted.shape)}"
+    if not isinstance(found, Tensor):
+        return f"has {type(found).__name__}, {expected}"
+    if found.layout != torch.strided or found.is_nested:
+        return f"is stored as {'nested' if found.is_nested else str(found.layout).removeprefix('torch.')}, {expected}"
+    if found.shape != wanted.shape:
+        return f"has shape {tuple(found.shape)}, {expected}"
+    if found.dtype != wanted.dtype:
+        return f"has numbers of {found.dtype}, not {wanted.dtype}"
+    if found.is_meta or found.untyped_storage().nbytes() < found.nbytes:
+        return "lacks its numbers: the file is damaged"
+    if found.is_floating_point() and not found.isfinite().all():
+        return "has numbers that are not finite: the file is damaged, or the training of its model failed"
+    return None
+
+
+def empty_model(config: Config, spec: DatasetSpec) -> MFCVAE:
+    """A model that has the shapes of its parameters but no numbers, and so takes no memory (PyTorch's device meta).
+
+    Raises:
+        UserError: its parameters are too many to be counted, or settings and images do not go together.
+    """
+    try:
+        with torch.device("meta"):
+            return MFCVAE(config, spec)
+    except (RuntimeError, TypeError) as error:  # PyTorch's words for sizes beyond 64 bits
+        reason = one_line(error)
+        raise UserError(f"images of {spec.image_shape} and these settings make a model too large ({reason})") from None
 
 
 def save_model(model: MFCVAE, config: Config, path: Path) -> None:
@@ -158,15 +192,14 @@ def load_model_from_save_dict(path: str | Path, map_location: str | torch.device
     content = _read_safely(Path(path))
     try:
         config = _config_of(content)
-        with preserved_random_state():  # the weights drawn here are replaced
-            model = MFCVAE(config, _spec_of(content, config))
+        model = empty_model(config, _spec_of(content, config))  # what a file claims costs nothing before it is checked
         state_dict = content["state_dict"]
         if "args" in content:
             state_dict = from_published(state_dict, model, config)
         check_fits(state_dict, model.state_dict())
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    model.load_state_dict(state_dict)
+    model.to_empty(device="cpu").load_state_dict(state_dict)
     if model.is_conv:  # as in training
         model.to(memory_format=torch.channels_last)
     return model.to(device).eval(), config
@@ -177,7 +210,7 @@ def _read_safely(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; give the save_dict.pt of a finished run or a published checkpoint")
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings(action="ignore"):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and torch raise errors of many kinds
         message = one_line(error, 2000)
@@ -205,7 +238,7 @@ def _config_of(content: Mapping[str, Any]) -> Config:
         raise UserError("its args are not an argparse.Namespace")
     names = {field.name for field in dataclasses.fields(Config)} - MAY_CHANGE_ON_RESUME
     settings = {name: value for name, value in vars(content["args"]).items() if name in names and value is not None}
-    if settings.get("model_type", "fc_vlae").endswith("vlae"):
+    if str(settings.get("model_type", "fc_vlae")).endswith("vlae"):
         # The ladders are built from other settings; here the original keeps lists of its own that would not pass.
         settings.pop("encode_layer_dims", None)
         settings.pop("decode_layer_dims", None)

@@ -114,6 +114,17 @@ def with_facts(**facts: Any) -> dict:
     return content | {"spec": dataclasses.asdict(DATASETS[content["config"]["dataset"]]) | facts}
 
 
+def with_settings(**settings: Any) -> dict:
+    """Our layout with settings of which some are others."""
+    content = fc_content()
+    return content | {"config": content["config"] | settings}
+
+
+def mean() -> torch.Tensor:
+    """One of its parameters."""
+    return fc_content()["state_dict"]["prior.0.mean"]
+
+
 def changed(**changes: torch.Tensor | None) -> dict:
     """Our layout with one parameter replaced, or removed where None."""
     content = fc_content()
@@ -151,6 +162,38 @@ BAD_FILES = {
     "a parameter too many": (lambda: changed(extra=torch.ones(1)), "extra does not belong"),
     "another shape": (lambda: changed(prior__0__mean=torch.ones(2, 3)), r"prior.0.mean has shape \(2, 3\)"),
     "no tensor": (lambda: changed(prior__0__mean=3), "prior.0.mean has int"),
+    "sparse": (lambda: changed(prior__0__mean=mean().to_sparse()), "prior.0.mean is stored as sparse_coo"),
+    "sparse rows": (lambda: changed(prior__0__mean=mean().to_sparse_csr()), "prior.0.mean is stored as sparse_csr"),
+    "nested": (
+        lambda: changed(prior__0__mean=torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])),
+        "prior.0.mean is stored as nested",
+    ),
+    "meta": (lambda: changed(prior__0__mean=mean().to("meta")), "prior.0.mean lacks its numbers"),
+    "one number for all": (lambda: changed(prior__0__mean=torch.ones(()).expand(mean().shape)), "lacks its numbers"),
+    "complex": (lambda: changed(prior__0__mean=mean().cfloat()), "prior.0.mean has numbers of torch.complex64"),
+    "double": (lambda: changed(prior__0__mean=mean().double()), "has numbers of torch.float64, not torch.float32"),
+    "whole numbers": (lambda: changed(prior__0__mean=mean().long()), "prior.0.mean has numbers of torch.int64"),
+    "NaN": (lambda: changed(prior__0__mean=mean() * torch.nan), "prior.0.mean has numbers that are not finite"),
+    "infinite": (lambda: changed(prior__0__mean=mean() / 0), "prior.0.mean has numbers that are not finite"),
+    "a long name": (lambda: changed(**{"x" * 3000: mean()}), "parameter x{200} does not belong"),
+    "gigantic images": (lambda: with_facts(image_shape=(1, 10**6, 10**6)), "but the settings describe shape"),
+    "images beyond 64 bits": (lambda: with_facts(image_shape=(1, 10**9, 10**9)), "make a model too large"),
+    "images beyond all": (lambda: with_facts(image_shape=(1, 10**12, 10**12)), "make a model too large"),
+    "gigantic layers": (
+        lambda: with_settings(encode_layer_dims=[100_000] * 100),
+        "is missing|but the settings describe shape",
+    ),
+    "gigantic mixtures": (
+        lambda: with_settings(z_j_dim_list=[10_000] * 2, n_clusters_j_list=[100_000] * 2, cov_type_p_z_c="full"),
+        "but the settings describe shape",
+    ),
+    "a width of a million": (lambda: with_settings(encode_layer_dims=[10**6]), "encode_layer_dims = .*100000"),
+    "a setting that is a tensor": (lambda: with_settings(batch_size=torch.ones(10**6)), "batch_size = tensor"),
+    "a setting whose name is a number": (lambda: fc_content() | {"config": {3: 4}}, "unknown setting '3'"),
+    "args of other types": (
+        lambda: {"state_dict": {}, "args": argparse.Namespace(model_type=3, z_j_dim_list=torch.ones(2, 2))},
+        "model_type = 3|z_j_dim_list = tensor",
+    ),
 }
 
 
@@ -163,6 +206,7 @@ def test_content_that_does_not_fit_is_one_clear_error(name, tmp_path):
         load_model_from_save_dict(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 1000
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "text", "cut", "folder"])
