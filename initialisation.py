@@ -10,13 +10,34 @@ import torch
 from torch import Tensor, nn
 
 from factorial import factorial_clustering
+from load_model import empty_model
 from mfcvae import MFCVAE
+from speed.machine import total_memory
 from utils import UserError
 
 if TYPE_CHECKING:
     from config import Config
+    from datasets import DatasetSpec
 
 Layer = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
+
+BYTES_PER_PARAMETER = 16
+"""A weight, its gradient and Adam's two moments, of four bytes each."""
+
+
+def check_memory(config: Config, spec: DatasetSpec, device: torch.device) -> None:
+    """See that a model, its gradients and Adam's moments fit into the memory of a device, before any is spent.
+
+    Raises:
+        UserError: they do not.
+    """
+    n_parameters = sum(parameter.numel() for parameter in empty_model(config, spec).parameters())
+    needed, there = BYTES_PER_PARAMETER * n_parameters, total_memory(device)
+    if needed > there:
+        raise UserError(
+            f"a model of {n_parameters:,} parameters takes {needed / 2**30:,.1f} GiB to train, and {device} has "
+            f"{there / 2**30:,.1f}; use smaller widths, latent dimensions, numbers of clusters or images"
+        )
 
 
 def mixture_means(encodings: Sequence[np.ndarray], n_clusters: Sequence[int], seed: int) -> list[np.ndarray]:

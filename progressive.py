@@ -38,9 +38,9 @@ class Coefficients(NamedTuple):
     """Weight of kl_z_j in the loss."""
     gamma_kl_c: PerFacet
     """Weight of kl_c_j in the loss."""
-    bottleneck: tuple[float, ...]
+    bottleneck: PerFacet
     """h_j: the share of z_j that the decoder gets as the mean of its clusters, E_q(c_j|x) mu_jc."""
-    guide: tuple[float, ...]
+    guide: PerFacet
     """lambda_j: the weight of -log q(c_j = code_j | x) in the loss, with the codes that training started from."""
 
     def on(self, device: torch.device) -> Coefficients:

@@ -28,9 +28,9 @@ from evaluation.figures import are_due, generation_figures, split_figures
 from evaluation.metric_names import Metric, loss_term_name, metrics_in
 from evaluation.predictions import SCALAR_TERMS, Forward, at_means, observe, predict, predict_with_terms
 from evaluation.scores import ClusterScores, summarise
-from initialisation import data_init, factorial_start, mixture_means
+from initialisation import check_memory, data_init, factorial_start, mixture_means
 from interrupts import is_interruption, run_script, signals_as_interrupt
-from load_model import save_model
+from load_model import empty_model, save_model
 from mfcvae import MFCVAE
 from progressive import Coefficients, epoch_coefficients, progressive_coefficients, warn_of_unfinished_fade_in
 from speed import machine
@@ -347,6 +347,7 @@ def train(config: Config) -> int:
     """
     device = resolve_device(config.device)
     dataset = load_dataset(config, device)
+    check_memory(config, dataset.spec, device)
     training = Training(config, dataset.spec, device)
     with closing(RunFolder.open(config)) as folder, signals_as_interrupt():
         return train_run(training, dataset, folder)
@@ -355,7 +356,7 @@ def train(config: Config) -> int:
 def show_plan(config: Config) -> None:
     """Print what a run of this configuration is going to do (--dry_run)."""
     spec = dataset_spec(config)
-    print(describe_plan(config, spec, MFCVAE(config, spec)))
+    print(describe_plan(config, spec, empty_model(config, spec)))
     warn_of_unfinished_fade_in(config, n_batches_per_epoch(config, spec.n_train))
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import atexit
 import ctypes
 import logging
+import math
+import os
 import sys
 from functools import cache
 from pathlib import Path
@@ -32,6 +34,16 @@ def cpu_flags() -> set[str]:
     except OSError:
         return set()
     return set(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
+
+
+def total_memory(device: torch.device) -> float:
+    """Bytes of memory that a GPU or this machine has; without limit where it does not say."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[1]
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # Windows has no sysconf, other systems not these names
+        return math.inf
 
 
 def has_bf16(device: torch.device) -> bool:

@@ -282,6 +282,33 @@ def test_yaml_that_is_a_folder(tmp_path):
     assert_says(complaint(["--config_args_path", str(tmp_path)]), f"config_args_path = {str(tmp_path)!r}", "directory")
 
 
+# --- models that do not fit into memory
+
+LARGE = [word for name in WIDTHS for word in (name, "100000")]
+GIGANTIC = {
+    "layers of 100,000": [*LARGE, "--enc_backbone_n_hidden", "100"],
+    "covariances of 10,000 x 10,000": [
+        "--cov_type_p_z_c",
+        "full",
+        "--z_j_dim_list",
+        "10000",
+        "--n_clusters_j_list",
+        "100",
+    ],
+}
+
+
+@pytest.mark.parametrize("flags", GIGANTIC.values(), ids=GIGANTIC)
+def test_models_that_do_not_fit_into_memory(tmp_path, flags):
+    assert_says(complaint(tiny(tmp_path, *flags)), "parameters takes", "GiB to train, and cpu has", "smaller widths")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_plan_of_a_gigantic_model_takes_no_memory(tmp_path, capsys):
+    assert train.main(tiny(tmp_path, *GIGANTIC["layers of 100,000"], "--dry_run")) == 0
+    assert "model     2,010,034,400,102 parameters" in capsys.readouterr().out
+
+
 # --- MNIST
 
 
