@@ -175,8 +175,8 @@ class Config:
     """Initial means: a Gaussian mixture fitted to the encodings, Xavier-normal, or those of a factorial clustering of
     the pixels (docs/facets.md)."""
     guide_weight: NonNegativeFloat = 0.0
-    """Factorial start: weight lambda of -log q(c_j = code_j | x) in the loss, with the codes of the start; it falls to
-    0 from 20 to 50 percent of the training."""
+    """Factorial start: weight lambda, for each pixel value, of -log q(c_j = code_j | x) in the loss, with the codes of
+    the start; it falls to 0 from 20 to 50 percent of the training."""
     bottleneck: Annotated[_Real, Field(ge=0, le=1)] = 0.0
     """Share h of z_j that the decoder gets as E_q(c_j|x) mu_jc, the mean of its clusters; it falls to 0 from 50 to 80
     percent of the training."""

@@ -18,6 +18,7 @@ Generative model: c_j ~ Categorical(pi_j), z_j | c_j ~ Normal(mu_j, Sigma_j), x 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -261,13 +262,15 @@ class MFCVAE(nn.Module):
         return [torch.lerp(z_j, m, h) for z_j, m, h in zip(z, centres, coefficients.bottleneck, strict=True)]
 
     def guidance(self, z: Sequence[Tensor], codes: Tensor, coefficients: Coefficients) -> Tensor:
-        """sum_j lambda_j E[-log q(c_j = code_j | x)], a term of the loss while training is led (docs/facets.md).
+        """P sum_j lambda_j E[-log q(c_j = code_j | x)], a term of the loss while training is led (docs/facets.md).
 
+        P is the number of pixel values, over which log p(x | z) is summed, too: the guide keeps its part of the loss.
         z: list of J tensors (B, D_j); codes: (B, J) int64, the cluster of each image that training started from -> ().
         """
         log_joints = [prior.log_prob(z_j) + prior.log_pi for prior, z_j in zip(self.prior, z, strict=True)]
         errors = [F.cross_entropy(log_p, code) for log_p, code in zip(log_joints, codes.unbind(1), strict=True)]
-        return torch.stack([weight * error for weight, error in zip(coefficients.guide, errors, strict=True)]).sum()
+        weighted = [weight * error for weight, error in zip(coefficients.guide, errors, strict=True)]
+        return math.prod(self.spec.image_shape) * torch.stack(weighted).sum()
 
     def elbo(
         self,

@@ -41,7 +41,7 @@ class Coefficients(NamedTuple):
     bottleneck: PerFacet
     """h_j: the share of z_j that the decoder gets as the mean of its clusters, E_q(c_j|x) mu_jc."""
     guide: PerFacet
-    """lambda_j: the weight of -log q(c_j = code_j | x) in the loss, with the codes that training started from."""
+    """lambda_j: the weight for each pixel of -log q(c_j = code_j | x) in the loss, with the codes of the start."""
 
     def on(self, device: torch.device) -> Coefficients:
         """The same as four tensors (J,), moved in one copy."""
