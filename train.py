@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -17,12 +18,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from config import Config, load_config, warn_of_flags_without_effect
+
+if __name__ == "__main__" and {"-h", "--help"} & {*sys.argv[1:]}:
+    load_config()  # prints the help and ends: PyTorch would take seconds to be imported for it
+
 import torch
 import yaml
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from config import Config, load_config, warn_of_flags_without_effect
 from datasets import Dataset, DatasetSpec, Split, dataset_spec, load_dataset, split_labels, to_float, training_batches
 from evaluation.figures import are_due, generation_figures, split_figures
 from evaluation.metric_names import Metric, loss_term_name, metrics_in

@@ -1,4 +1,7 @@
-"""What every script shares and has no better home: user errors, seeding, devices, atomic writes."""
+"""What every script shares and has no better home: user errors, seeding, devices, atomic writes.
+
+PyTorch takes seconds to import and is not needed to read words: what needs it imports it.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
+if TYPE_CHECKING:
+    import torch
 
 PROJECT = Path(__file__).resolve().parent
 """The project's folder: what comes with the code (configs/, pretrained_models/, graphics/) lies in it."""
-
 
 MAX_MESSAGE = 3000
 """Characters of an error's line; values that it quotes have at most 200 each."""
@@ -45,6 +48,8 @@ def shown(value: object, length: int = 200) -> str:
 
 def resolve_device(name: str) -> torch.device:
     """'auto' (the GPU where there is one), 'cpu', 'cuda' or 'cuda:N' -> torch.device."""
+    import torch
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -60,6 +65,9 @@ def resolve_device(name: str) -> torch.device:
 
 def seed_everything(seed: int) -> None:
     """Seed the global generators of Python, numpy and torch (all devices)."""
+    import numpy as np
+    import torch
+
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
@@ -68,6 +76,9 @@ def seed_everything(seed: int) -> None:
 @contextmanager
 def preserved_random_state() -> Iterator[None]:
     """Leave the global random states of Python, numpy and torch as they were found."""
+    import numpy as np
+    import torch
+
     python_state, numpy_state = random.getstate(), np.random.get_state()
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     try:
@@ -76,6 +87,26 @@ def preserved_random_state() -> Iterator[None]:
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)
+
+
+@contextmanager
+def needed(package: str, purpose: str) -> Iterator[None]:
+    """Around the import of an optional package: whatever is wrong with it becomes one line that names it.
+
+    Args:
+        package: what pip calls it.
+        purpose: what it is needed for, as the user asked for it.
+
+    Raises:
+        UserError: the package is not there, or cannot be imported.
+    """
+    try:
+        yield
+    except Exception as error:  # a broken package raises errors of any kind
+        reason = one_line(error)
+        raise UserError(
+            f"{purpose} needs the package {package}, which cannot be imported ({reason}): pip install '{package}'"
+        ) from error
 
 
 def make_folder(path: Path) -> Path:

@@ -24,7 +24,7 @@ from PIL import Image
 import train
 from config import build_config
 from readers.published import MNIST_BYTES
-from utils import UserError, make_folder, write_atomically
+from utils import UserError, make_folder, needed, write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTHS = [f"--{part}_dims" for part in ("enc_backbone", "dec_backbone", "dec_rung")]
@@ -836,6 +836,15 @@ def test_a_run_that_failed_before_its_first_checkpoint(tmp_path, monkeypatch):
 def test_an_error_is_one_line_of_a_length_that_can_be_read():
     assert str(UserError("why:\n  a  b\n c")) == "why: a  b c"
     assert len(str(UserError("x" * 10**6))) < 4000
+
+
+@pytest.mark.parametrize(
+    "error", [ModuleNotFoundError("No module named 'optuna'"), TypeError("Descriptors cannot\nbe")]
+)
+def test_an_optional_package_that_is_absent_or_broken_is_named(error):
+    words = "--backend optuna needs the package optuna, which cannot be imported .*pip"
+    with pytest.raises(UserError, match=words), needed("optuna", "--backend optuna"):
+        raise error
 
 
 # --- as a program

@@ -7,6 +7,8 @@ import dataclasses
 import json
 import logging
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -426,6 +428,15 @@ def test_every_setting_is_in_the_help_with_its_docstring(capsys):
         assert f"--{name} " in shown
         assert info.description, f"{name} has no docstring"
         assert " ".join(info.description.split()) in shown, name
+
+
+def test_help_imports_nothing_that_takes_seconds():
+    command = [sys.executable, "-X", "importtime", str(ROOT / "train.py"), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "--J_n_mixtures" in done.stdout
+    assert "pydantic" in imported
+    assert not imported & {"torch", "numpy", "matplotlib", "sklearn", "wandb", "optuna"}
 
 
 def is_config(node: ast.expr) -> bool:

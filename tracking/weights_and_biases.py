@@ -24,7 +24,7 @@ from torch import nn
 from config import Config
 from interrupts import is_interruption
 from settings.yaml_files import read_yaml
-from utils import PROJECT, UserError, make_folder, one_line, write_atomically
+from utils import PROJECT, UserError, make_folder, needed, one_line, write_atomically
 
 if TYPE_CHECKING:
     import wandb
@@ -240,7 +240,8 @@ def log_in(config: Config, settings: Mapping[str, str]) -> None:
     Raises:
         UserError: there is no key, the server refuses it, or the server does not answer.
     """
-    import wandb
+    with needed("wandb", "a sweep by Weights & Biases"):
+        import wandb
 
     if not has_wandb_key(config, settings):
         raise UserError(
