@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ from datasets import DatasetSpec, dataset_spec
 from flags import FlagParser
 from interrupts import run_script
 from mfcvae import MFCVAE
-from utils import UserError, make_folder, one_line, resolve_device, write_atomically
+from utils import PROJECT, UserError, load_checked, make_folder, one_line, resolve_device, write_atomically
 
 # Our parameter names -> the published ones, the first match holds. {n} is a layer's place in a flat published stack.
 _BLOCK = r"(?P<block>\d+)\.(?P<part>\d+)"
@@ -211,7 +212,7 @@ def _read_safely(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: no such file; give the save_dict.pt of a finished run or a published checkpoint")
     try:
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings(action="ignore"):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = load_checked(path)
     except Exception as error:  # zip, pickle and torch raise errors of many kinds
         message = one_line(error, 2000)
         wanted = re.search(r"GLOBAL ([\w.]+)|Unsupported (?:global|class|operand)", message)
@@ -219,6 +220,7 @@ def _read_safely(path: Path) -> dict[str, Any]:
             what = f" ({wanted[1]})" if wanted[1] else ""
             raise UserError(f"{path}: refused, holds more than tensors and settings{what}; it could run code") from None
         raise UserError(f"{path}: damaged or not a checkpoint ({type(error).__name__}: {message[:80]})") from None
+    _check_shipped(path)
     keys = content.keys() if isinstance(content, dict) else set()
     is_known = {"state_dict", "config"} <= keys or {"state_dict", "args"} <= keys
     if is_known and isinstance(content["state_dict"], dict):
@@ -226,6 +228,16 @@ def _read_safely(path: Path) -> dict[str, Any]:
     if {"epoch", "optimizer"} <= keys:
         raise UserError(f"{path}: the state for resuming a run, not a model; give the save_dict.pt of the finished run")
     raise UserError(f"{path}: not a model; give the save_dict.pt of a finished run or a published checkpoint")
+
+
+def _check_shipped(path: Path) -> None:
+    """A model that comes with the code is the one whose checksum the table beside it names."""
+    table = PROJECT / "pretrained_models" / "README.md"
+    if path.resolve().parent != table.parent or not table.exists():
+        return
+    row = re.search(rf"^\| `{re.escape(path.name)}` \|.* `([0-9a-f]{{64}})` \|$", table.read_text(), re.MULTILINE)
+    if row and hashlib.sha256(path.read_bytes()).hexdigest() != row[1]:
+        raise UserError(f"{path}: not the model whose sha256 {table.name} beside it names; git checkout restores it")
 
 
 def _config_of(content: Mapping[str, Any]) -> Config:

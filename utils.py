@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import random
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -118,6 +119,28 @@ def make_folder(path: Path) -> Path:
     if not os.access(path, os.W_OK):
         raise UserError(f"cannot write to the folder {path}: permission denied; choose another place")
     return path
+
+
+def load_checked(path: Path) -> Any:
+    """torch.load of tensors and plain values to the host, after every part of the file has proved whole.
+
+    PyTorch writes a checksum of each part and does not look at it again. Its files of before 2020 have none.
+
+    Raises:
+        Exception: it is damaged, or holds more than that; zipfile, pickle and torch raise errors of many kinds.
+    """
+    import torch
+
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            parts = archive.infolist()
+            if sum(part.file_size for part in parts) > path.stat().st_size:
+                raise zipfile.BadZipFile("it would unpack to more than it is")
+            if any(part.external_attr for part in parts):  # PyTorch would take a part for a folder, and read nothing
+                raise zipfile.BadZipFile("it is not as PyTorch writes it")
+            if (name := archive.testzip()) is not None:
+                raise zipfile.BadZipFile(f"{name} does not have its checksum")
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def write_atomically(path: Path, write: Callable[[Path], object], is_durable: bool = False) -> None:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
+import struct
 import subprocess
 import sys
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -20,6 +25,7 @@ from load_model import from_published
 from mfcvae import MFCVAE
 from readers.threedshapes import N_VALUES
 from rendering.hdf5_file import CHUNK_ROWS, all_labels, wanted_rows
+from utils import UserError
 
 FIXTURES = Path(__file__).parent / "fixtures"
 CASES = [
@@ -136,6 +142,61 @@ class ReferenceCase:
 @pytest.fixture(params=CASES, scope="module")
 def case(request: pytest.FixtureRequest) -> ReferenceCase:
     return ReferenceCase(request.param)
+
+
+# --- damaged files
+
+
+def content_places(path: Path) -> np.ndarray:
+    """Which bytes of a file that torch.save wrote are the content of its parts; the others are headers."""
+    data = path.read_bytes()
+    places = np.zeros(len(data), dtype=bool)
+    with zipfile.ZipFile(path) as archive:
+        for part in archive.infolist():
+            header = data[part.header_offset : part.header_offset + 30]
+            n_name, n_extra = struct.unpack_from("<HH", header, 26)
+            start = part.header_offset + 30 + n_name + n_extra
+            places[start : start + part.file_size] = True
+    return places
+
+
+def flipped_bits(path: Path, n: int) -> Iterator[str]:
+    """Flip a bit of the file, n times another one: by turns one of the content and one of the headers; yields where."""
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    is_content = content_places(path)
+    places = [np.flatnonzero(is_content), np.flatnonzero(~is_content)]
+    for i in range(n):
+        at, bit = int(rng.choice(places[i % 2])), int(rng.integers(8))
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << bit
+        path.write_bytes(damaged)
+        yield f"byte {at}, bit {bit}"
+    path.write_bytes(whole)
+
+
+def assert_flips_are_noticed(path: Path, load: Callable[[], Any]) -> None:
+    """Each of 200 flipped bits of the file is refused, or what is loaded is the same to the last bit."""
+    whole, refusals = load(), []
+    for flip in flipped_bits(path, 200):
+        try:
+            again = load()
+        except UserError as error:
+            refusals.append(str(error))
+            continue
+        assert is_same(again, whole), flip
+    assert len(refusals) >= 100  # at least those of the content
+    assert all("damaged" in refusal for refusal in refusals)
+
+
+def is_same(a: Any, b: Any) -> bool:
+    """Whether two nested values are equal to the last bit: types, orders, layouts and signs of zeros."""
+    if isinstance(a, torch.Tensor):
+        return a.stride() == b.stride() and pickle.dumps(a.numpy()) == pickle.dumps(b.numpy())
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(map(is_same, a.values(), b.values()))
+    if isinstance(a, list | tuple):
+        return type(a) is type(b) and len(a) == len(b) and all(map(is_same, a, b))
+    return repr(a) == repr(b)
 
 
 # --- small files in the original formats

@@ -796,9 +796,26 @@ def test_a_run_whose_settings_cannot_be_read(tmp_path, earlier, content):
     assert_says(complaint(tiny(tmp_path)), str(earlier / "config.yml"), "cannot be read", "--overwrite", "--run_name")
 
 
-def test_a_run_whose_metrics_are_lost(tmp_path, earlier):
-    (earlier / "metrics.jsonl").write_bytes(bytes(100))
-    assert_says(complaint(tiny(tmp_path)), str(earlier / "metrics.jsonl"), "0 of the 2 epochs", "--overwrite")
+METRICS = {
+    "zeros": b"\0" * 100,
+    "a list": b"[1]",
+    "a number": b"7",
+    "null": b"null",
+    "no epoch": b'{"loss": 1.0}',
+    "an epoch in words": b'{"epoch": "0"}',
+    "a list of losses": b'{"epoch": 0, "loss": [1.0]}',
+    "deep": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("line", METRICS.values(), ids=METRICS)
+def test_a_run_whose_metrics_are_lost(tmp_path, earlier, line):
+    """The first of its lines, or the second."""
+    path = earlier / "metrics.jsonl"
+    first, second = path.read_bytes().splitlines()
+    for n_whole, content in ((0, [line, second]), (1, [first, line]), (2, [second, first])):
+        path.write_bytes(b"\n".join(content))
+        assert_says(complaint(tiny(tmp_path)), str(path), f"{n_whole} of the 2 epochs", "--overwrite")
 
 
 # --- a run that fails does not stand in the way of the corrected command

@@ -7,21 +7,26 @@ import dataclasses
 import os
 import pickle
 import random
+import shutil
+import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import ReferenceCase
+from conftest import ReferenceCase, assert_flips_are_noticed
 
 import load_model
-from config import Config, portable_settings
-from datasets import DATASETS
+from config import Config, build_config, portable_settings
+from datasets import DATASETS, DatasetSpec, dataset_spec
 from evaluation.predictions import predict_with_terms, responsibilities
 from load_model import export_published, load_model_from_save_dict, save_model, to_published
 from mfcvae import MFCVAE
-from utils import UserError
+from utils import PROJECT, UserError
+
+WIDTHS = ("enc_backbone", "enc_rung", "dec_backbone", "dec_rung")
 
 
 def with_data_set(case: ReferenceCase) -> tuple[MFCVAE, Config]:
@@ -63,6 +68,57 @@ def test_both_layouts_give_bit_equal_predictions(case, tmp_path):
         is_unused = config.model_type.endswith("vlae") and field.name in ("encode_layer_dims", "decode_layer_dims")
         if not is_unused:
             assert getattr(config_2, field.name) == getattr(config, field.name)
+
+
+@pytest.mark.parametrize("write", [save_model, export_published])
+def test_a_flipped_bit_is_refused_or_without_effect(tmp_path, write):
+    config = build_config({"dataset": "digits", "wandb_mode": "disabled", "data_dir": "x"})
+    config = dataclasses.replace(config, **{f"{part}_dims": [3, 3] for part in WIDTHS})
+    path = tmp_path / "model.pt"
+    write(MFCVAE(config, dataset_spec(config)), config, path)
+    assert_flips_are_noticed(path, lambda: loaded(path))
+
+
+def loaded(path: Path) -> tuple[dict[str, torch.Tensor], DatasetSpec, Config]:
+    model, config = load_model_from_save_dict(path)
+    return dict(model.state_dict()), model.spec, config
+
+
+def test_a_part_that_seems_to_be_a_folder_is_refused(tmp_path):
+    """PyTorch would read nothing and take what the memory held."""
+    path = tmp_path / "model.pt"
+    torch.save({"state_dict": {"a": torch.ones(9)}, "config": {}}, path)
+    with zipfile.ZipFile(path) as archive:
+        data, at = bytearray(path.read_bytes()), archive.start_dir
+    while data[at : at + 4] == b"PK\1\2":
+        data[at + 38] |= 0x10
+        at += 46 + sum(struct.unpack_from("<HHH", data, at + 28))
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="damaged or not a checkpoint .*not as PyTorch writes it"):
+        load_model_from_save_dict(path)
+
+
+def test_what_unpacks_to_more_than_it_is_is_refused(tmp_path):
+    whole, path = tmp_path / "whole.pt", tmp_path / "model.pt"
+    torch.save({"state_dict": {"a": torch.zeros(10**6)}, "config": {}}, whole)
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in source.namelist():
+            packed.writestr(name, source.read(name))
+    with pytest.raises(UserError, match="damaged or not a checkpoint .*unpack to more than it is"):
+        load_model_from_save_dict(path)
+
+
+def test_a_shipped_model_is_the_published_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(load_model, "PROJECT", tmp_path)
+    folder = tmp_path / "pretrained_models"
+    shutil.copytree(PROJECT / "pretrained_models", folder)
+    load_model_from_save_dict(folder / "mnist.pt")
+    shutil.copy(folder / "3dshapes_1.pt", folder / "mnist.pt")
+    with pytest.raises(UserError, match="mnist.pt: not the model whose sha256 README.md beside it names"):
+        load_model_from_save_dict(folder / "mnist.pt")
+    load_model_from_save_dict(
+        shutil.copy(folder / "3dshapes_1.pt", folder / "mine.pt")
+    )  # which the table does not name
 
 
 def test_published_weights_come_back_unchanged(case, tmp_path):

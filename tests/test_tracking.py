@@ -17,7 +17,7 @@ import pytest
 import torch
 import wandb
 import yaml
-from conftest import offline_records
+from conftest import assert_flips_are_noticed, offline_records
 from matplotlib.figure import Figure
 from test_train import HERE, NO_FIGURES, SMALL, metrics_of, run_small, start_in_background, wait_for_epochs
 from torch import nn
@@ -182,6 +182,13 @@ def test_a_cut_off_line_of_metrics_is_forgotten(tmp_path):
     folder.metrics_path.write_text('{"epoch": 0}\n{"epoch": 1}\n{"epoch": 2}\n{"epo')
     folder.forget_after(1)
     assert folder.read_metrics() == [{"epoch": 0}, {"epoch": 1}]
+
+
+def test_a_flipped_bit_of_a_checkpoint_is_refused_or_without_effect(tmp_path):
+    argv = [*SMALL, *NO_FIGURES, "--results_dir", str(tmp_path), "--run_name", "run"]
+    assert train.main([*argv, "--n_epochs_per_progressive_step", "1", "1"]) == 0
+    folder = RunFolder(tmp_path / "run")
+    assert_flips_are_noticed(folder.checkpoint_path, folder.load_checkpoint)
 
 
 def test_overwrite_deletes_only_the_runs_own_files(tmp_path):

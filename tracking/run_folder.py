@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from config import Config, different_settings
 from settings.yaml_files import read_yaml
-from utils import UserError, make_folder, one_line, write_atomically
+from utils import UserError, load_checked, make_folder, one_line, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ class RunFolder:
     def forget_after(self, epoch: int) -> None:
         """Drop the logged epochs after `epoch`: they are trained again. Those up to it must be there."""
         rows = [row for row in self.read_metrics() if row["epoch"] <= epoch]
-        if len(rows) != epoch + 1:
+        if [row["epoch"] for row in rows] != list(range(epoch + 1)):
             raise UserError(
                 f"{self.metrics_path} holds {len(rows)} of the {epoch + 1} epochs that {self.checkpoint_path.name} had "
                 "seen; put a copy of both in their place, or start again with --overwrite"
@@ -171,7 +171,7 @@ class RunFolder:
         if not self.checkpoint_path.exists():
             return None
         try:
-            return torch.load(self.checkpoint_path, map_location="cpu", weights_only=True)
+            state = load_checked(self.checkpoint_path)
         except PermissionError as error:
             raise UserError(
                 f"cannot read {self.checkpoint_path}: {error.strerror}; allow it, or choose another --run_name"
@@ -181,18 +181,30 @@ class RunFolder:
                 f"{self.checkpoint_path} is damaged ({one_line(error)}); put a copy in its place, or start again with "
                 "--overwrite"
             ) from error
+        if not isinstance(state, dict):
+            raise UserError(f"{self.checkpoint_path} is not a checkpoint of this run; start again with --overwrite")
+        return state
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The epochs of a metrics.jsonl; a last line that was cut off by a kill is left out."""
-    rows = []
+    """The epochs of a metrics.jsonl up to the first line that is none, as one that was cut off by a kill."""
+    rows: list[dict[str, Any]] = []
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; name, or allow to read, the epochs of a run") from None
     for line in lines:
         try:
-            rows.append(json.loads(line))
-        except ValueError:  # neither JSON nor, after a crash, text
+            row = json.loads(line)
+        except (ValueError, RecursionError):  # neither JSON nor, after a crash, text
             break
+        if not _is_epoch(row):
+            break
+        rows.append(row)
     return rows
+
+
+def _is_epoch(row: Any) -> bool:
+    """Whether a line of metrics.jsonl is the numbers of an epoch."""
+    is_numbers = isinstance(row, dict) and all(type(value) in (int, float) for value in row.values())
+    return is_numbers and type(row.get("epoch")) is int
