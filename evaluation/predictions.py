@@ -70,12 +70,12 @@ def predict(
 
     images: (N, C, H, W) uint8, N at least 1, on any device.
     """
-    found = []
+    found = _Collected(model, len(images))
     with evaluating(model):
         for x in _batches(model, images, batch_size):
             z = [q.mean for q in model.encode(x, coefficients)]
-            found.append(_assigned(z, model.responsibilities(z)))
-    return _joined(found)
+            found.add(z, model.responsibilities(z))
+    return found.on_host()
 
 
 def predict_with_terms(
@@ -91,15 +91,15 @@ def predict_with_terms(
     gives.
     """
     forward = forward or partial(at_means, model)
-    found = []
+    found = _Collected(model, len(images))
     sums: dict[str, float | Tensor] = dict.fromkeys(SCALAR_TERMS, 0.0)
     with evaluating(model):
         for x in _batches(model, images, batch_size):
             z, terms = forward(x, coefficients)
-            found.append(_assigned(z, terms.q_c_x))
+            found.add(z, terms.q_c_x)
             for name in sums:  # summed on the device: the host does not wait for it
                 sums[name] = sums[name] + getattr(terms, name).sum() * len(x)
-    return _joined(found), {name: float(total) / len(images) for name, total in sums.items()}
+    return found.on_host(), {name: float(total) / len(images) for name, total in sums.items()}
 
 
 def responsibilities(model: MFCVAE, means: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -109,28 +109,36 @@ def responsibilities(model: MFCVAE, means: Sequence[np.ndarray]) -> list[np.ndar
         return [q.cpu().numpy() for q in model.responsibilities(z)]
 
 
-class _Assigned(NamedTuple):
-    """What predictions are made of: one batch, on the device."""
+class _Collected:
+    """Predictions of N images, batch by batch, on the device.
 
-    z: list[Tensor]  # J tensors (B, D_j)
-    clusters: Tensor  # (B, J)
-    confidences: Tensor  # (B, J)
+    They are written into one tensor each: small ones kept between large temporaries would scatter the memory.
+    """
+
+    def __init__(self, model: MFCVAE, n_images: int):
+        device = device_of(model)
+        self.means = [torch.empty(n_images, prior.mean.shape[1], device=device) for prior in model.prior]
+        self.clusters = torch.empty(n_images, len(self.means), dtype=torch.long, device=device)
+        self.confidences = torch.empty(n_images, len(self.means), device=device)
+        self.n_found = 0
+
+    def add(self, z: Sequence[Tensor], q_c_x: Sequence[Tensor]) -> None:
+        """Add the next batch. z: J tensors (B, D_j), q_c_x: J tensors (B, K_j)."""
+        rows = slice(self.n_found, self.n_found + len(z[0]))
+        for j, (z_j, q) in enumerate(zip(z, q_c_x, strict=True)):
+            self.means[j][rows] = z_j
+            self.confidences[rows, j], self.clusters[rows, j] = q.max(dim=1)
+        self.n_found = rows.stop
+
+    def on_host(self) -> Predictions:
+        """All of them, once every batch was added."""
+        means = [m.cpu().numpy() for m in self.means]
+        return Predictions(means, self.clusters.cpu().numpy(), self.confidences.cpu().numpy())
 
 
 def _batches(model: MFCVAE, images: Tensor, batch_size: int) -> Iterator[Tensor]:
     """Batch by batch (B, C, H, W) in [0, 1], on the model's device."""
     return (to_float(to_device(batch, device_of(model))) for batch in images.split(batch_size))
-
-
-def _assigned(z: list[Tensor], q_c_x: Sequence[Tensor]) -> _Assigned:
-    best = [q.max(dim=1) for q in q_c_x]  # J times (B,), (B,)
-    return _Assigned(z, torch.stack([b.indices for b in best], dim=1), torch.stack([b.values for b in best], dim=1))
-
-
-def _joined(batches: Sequence[_Assigned]) -> Predictions:
-    means = [torch.cat(parts).cpu().numpy() for parts in zip(*[batch.z for batch in batches], strict=True)]
-    clusters = torch.cat([batch.clusters for batch in batches]).cpu().numpy()
-    return Predictions(means, clusters, torch.cat([batch.confidences for batch in batches]).cpu().numpy())
 
 
 # --- clusters, and what figures are drawn from
