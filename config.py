@@ -176,9 +176,9 @@ class Config:
     the pixels (docs/facets.md)."""
     guide_weight: NonNegativeFloat = 0.0
     """Factorial start: weight lambda, for each pixel value, of -log q(c_j = code_j | x) in the loss, with the codes of
-    the start; it falls to 0 from 20 to 50 percent of the training."""
+    the start; it falls to 0 over the second half of the training."""
     bottleneck: Annotated[_Real, Field(ge=0, le=1)] = 0.0
-    """Share h of z_j that the decoder gets as E_q(c_j|x) mu_jc, the mean of its clusters; it falls to 0 from 50 to 80
+    """Share h of z_j that the decoder gets as E_q(c_j|x) mu_jc, the mean of its clusters; it falls to 0 from 30 to 60
     percent of the training."""
     fixed_var_init: PositiveFloat = 0.01
     """Initial variance of the mixture components."""

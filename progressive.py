@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-GUIDE_FALLS = (0.2, 0.5)
+GUIDE_FALLS = (0.5, 1.0)
 """The shares of the training between which the guide falls to zero."""
-BOTTLENECK_FALLS = (0.5, 0.8)
+BOTTLENECK_FALLS = (0.3, 0.6)
 """The same for the bottleneck."""
 
 PerFacet = Sequence[float] | Tensor
