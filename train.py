@@ -39,7 +39,7 @@ from load_model import empty_model, save_model
 from mfcvae import MFCVAE
 from progressive import Coefficients, epoch_coefficients, progressive_coefficients, warn_of_unfinished_fade_in
 from speed import machine
-from speed.steps import CompiledForward, Loss, RecordedStep, Step, StepResult
+from speed.steps import CompiledForward, Loss, LossOrForward, RecordedStep, Step, StepResult
 from tracking.checkpoint import restore, state_of
 from tracking.run_folder import RunFolder
 from tracking.tracker import EpochProgress, Tracker
@@ -64,7 +64,7 @@ class Training:
         self.model = MFCVAE(config, spec, machine.DTYPES[self.precision]).to(device)
         if config.model_type == "conv_vlae":
             self.model.to(memory_format=torch.channels_last)
-        self.optimizer = torch.optim.Adam(
+        self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
             self.model.parameters(), lr=config.init_lr, fused=True, capturable=device.type == "cuda"
         )
         self.codes: Tensor | None = None  # (N, J) int64, the clusters that a led training starts from
@@ -75,9 +75,10 @@ class Training:
             torch.compiler.reset()  # a process compiles a function only so often: earlier runs of a sweep count
         self.is_recorded = machine.should_record(config, device)
         self.step = self._step()
-        self.forward_at_means = self._compiled(partial(at_means, self.model), config.eval_batch_size)
+        self.forward_at_means: Forward = self._compiled(partial(at_means, self.model), config.eval_batch_size)
 
-    def _compiled(self, forward: Loss | Forward, batch_size: int) -> Loss | Forward:
+    def _compiled(self, forward: LossOrForward, batch_size: int) -> LossOrForward:
+        """The same function, compiled where that pays."""
         return CompiledForward(self.model, forward, batch_size) if self.is_compiled else forward
 
     def _step(self) -> Step:
@@ -286,7 +287,7 @@ def finish(training: Training, dataset: Dataset, folder: RunFolder) -> None:
 
 
 def report(numbers: Mapping[str, float], config: Config, spec: DatasetSpec) -> str:
-    """A small table of test scores: a line per facet and label, and the NMI between facets. Without labels: per facet."""
+    """A small table of test scores: a line per facet and label, or per facet, and the NMI between facets."""
     lines = ["test scores        accuracy  hungarian    nmi    ari  clusters used"]
     if not spec.label_names:
         lines = ["test clusters        confidence  clusters used"]

@@ -57,7 +57,8 @@ def set_path(name: str, data_dir: Path, made_dir: Path) -> Path:
         UserError: it is in neither and cannot be made.
     """
     path = data_dir / f"{name}.npz"
-    if SETS[name] is None or path.exists():
+    make = SETS[name]
+    if make is None or path.exists():
         if not path.exists():
             raise UserError(
                 f"{path} is missing; name the folder that holds it by --data_dir, or leave {name} out by --sets"
@@ -65,14 +66,14 @@ def set_path(name: str, data_dir: Path, made_dir: Path) -> Path:
         return path
     path = make_folder(made_dir) / f"{name}.npz"
     if not path.exists():
-        arrays = SETS[name]()
+        arrays = make()
         write_atomically(path, lambda temporary: _save(temporary, arrays))
     return path
 
 
 def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
     with path.open("wb") as file:  # np.savez would append .npz to the name
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # none is called allow_pickle
 
 
 def coloured_digits() -> dict[str, np.ndarray]:

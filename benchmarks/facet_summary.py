@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -74,7 +75,11 @@ def ami_figure(means: np.ndarray, sds: np.ndarray, rows: Sequence[str], methods:
     axes = figure.add_subplot()
     shifts = np.linspace(-0.3, 0.3, len(methods))
     for i, method in enumerate(methods):
-        style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "markersize": 4.5}
+        style: dict[str, Any] = {
+            "color": COLOURS[i % len(COLOURS)],
+            "marker": MARKERS[i % len(MARKERS)],
+            "markersize": 4.5,
+        }
         at = np.arange(len(rows)) + shifts[i]
         axes.errorbar(means[:, i], at, xerr=sds[:, i], linestyle="none", elinewidth=1, label=method, **style)
     axes.set_yticks(range(len(rows)), rows, fontsize=TEXT_SIZE)

@@ -18,7 +18,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -99,7 +99,7 @@ def run_task(task: Task, path: Path, results_dir: Path) -> Record:
             warnings.simplefilter("ignore")  # libraries' advice is for who writes such code
             clusters = held_out_clusters(task, data, path, results_dir)
         is_single = task.method in PEERS and PEERS[task.method].is_single
-        found = {"labels": label_scores(clusters, data.labels, is_single)}
+        found: dict[str, Any] = {"labels": label_scores(clusters, data.labels, is_single)}
     except Exception as error:  # a peer may fail in any way: that is a result
         found = {"error": f"{type(error).__name__}: {one_line(error)}"}
     return {

@@ -20,7 +20,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -80,7 +82,7 @@ def random_dataset(config: Config, device: torch.device, arguments: argparse.Nam
     return Dataset(spec, split(n_train), split(n_test), "random pixels")
 
 
-def measure(config: Config, device: torch.device, dataset: Dataset, n_repeats: int, n_steps: int) -> dict:
+def measure(config: Config, device: torch.device, dataset: Dataset, n_repeats: int, n_steps: int) -> dict[str, Any]:
     """All numbers of one configuration, by name. Times are seconds, medians of n_repeats; memory is MiB."""
     n_train, n_test = len(dataset.train), len(dataset.test)
     training = train.Training(config, dataset.spec, device)
@@ -141,6 +143,7 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def synchronise(device: torch.device) -> None:
+    """Wait for what a GPU was asked for."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -160,7 +163,7 @@ def epoch_seconds(training: train.Training, dataset: Dataset) -> dict[str, float
     trained = seconds(lambda: train.train_epoch(training, dataset, last), training.device)
     evaluated = seconds(lambda: train.evaluate(training, dataset, weights), training.device)
     scored = [
-        seconds(lambda split=split: scores(config, split, dataset.spec), training.device)
+        seconds(partial(scores, config, split, dataset.spec), training.device)
         for split in (dataset.train, dataset.test)
     ]
     return {"training": trained - scored[0], "evaluation": evaluated - scored[1], "metrics": sum(scored)}
@@ -175,7 +178,7 @@ def scores(config: Config, split: Split, spec: DatasetSpec) -> dict[str, float]:
 
 
 def profile(config: Config, dataset: Dataset, device: torch.device, n_steps: int) -> dict[str, float]:
-    """Share of each operation in the time of training steps, the largest 15 first. What was compiled for a CPU is one."""
+    """Share of each operation in the time of training steps, the largest 15 first; compiled ones for a CPU are one."""
     training = train.Training(config, dataset.spec, device)
     steps_seconds(training, dataset.train, N_FIRST_STEPS)
     images = dataset.train.images[: config.batch_size]
@@ -197,7 +200,8 @@ def matrix_rate(device: torch.device, n_repeats: int = 7) -> float:
     """FLOPs per second of square fp32 products as PyTorch computes them by default (on a GPU: no TF32), the median."""
     size = MATRIX_SIZE[device.type]
     a, b = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
-    products = torch.backends.mkldnn.matmul  # of the whole process: train.Training may have set it
+    # Of the whole process: train.Training may have set it. PyTorch makes it when it is imported.
+    products = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     before, products.fp32_precision = products.fp32_precision, "none"
     a @ b
     median = statistics.median(seconds(lambda: a @ b, device) for _ in range(n_repeats))

@@ -8,7 +8,7 @@ Imported only where a step is compiled: torch._inductor takes a second to load. 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch._functorch.partitioners import default_partition
@@ -62,7 +62,7 @@ class PlainFunctions(CustomGraphPass):
 
 def _replace(graph: torch.fx.Graph, node: torch.fx.Node, steps: Sequence[tuple[Any, ...]]) -> None:
     """Replace a function of one tensor by a chain of functions, each given with what it takes beside the tensor."""
-    value = node.args[0]
+    value = cast("torch.fx.Node", node.args[0])
     with graph.inserting_before(node):
         for function, *constants in steps:
             value = graph.call_function(function, (value, *constants))

@@ -70,7 +70,7 @@ def use_onednn(device: torch.device) -> None:
     """
     if device.type != "cpu" or "avx512f" not in cpu_flags():
         return
-    products = torch.backends.mkldnn.matmul
+    products = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]  # PyTorch makes it when it is imported
     before, products.fp32_precision = products.fp32_precision, "bf16"
     a = torch.arange(512 * 512, dtype=torch.float32).cos().view(512, 512)  # no random state is touched
     exact = a.double() @ a.double()

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from evaluation.predictions import Forward
 from interrupts import is_interruption
 from mfcvae import MFCVAE
 from progressive import Coefficients
@@ -29,9 +28,11 @@ class StepResult(NamedTuple):
 
 
 Step = Callable[..., StepResult]
-"""Images (B, C, H, W) uint8, coefficients (6, J) and, where training is led, codes (B, J) -> what the epoch remembers."""
+"""Images (B, C, H, W) uint8, coefficients (6, J), codes (B, J) where training is led -> what the epoch remembers."""
 Loss = Callable[..., tuple[Tensor, StepResult]]
 """The same -> the loss () to be minimised, and what the epoch remembers."""
+LossOrForward = Callable[..., Any]
+"""A Loss while the model trains, a Forward of predictions.py in evaluation."""
 
 
 class CompiledForward:
@@ -44,19 +45,20 @@ class CompiledForward:
 
     TOLERANCE = 0.1  # a wrong gradient is far more off, one of another rounding in bf16 far less
 
-    def __init__(self, model: MFCVAE, plain: Loss | Forward, batch_size: int):
-        """`plain` takes images, coefficients and maybe codes: a Loss while the model trains, a Forward in evaluation."""
+    def __init__(self, model: MFCVAE, plain: LossOrForward, batch_size: int):
+        """`plain` takes images, coefficients and maybe codes."""
         self.model, self.plain, self.batch_size = model, plain, batch_size
-        self.chosen: Loss | Forward | None = None
+        self.chosen: LossOrForward | None = None
 
     def __call__(self, images: Tensor, *others: Tensor | Coefficients) -> Any:
+        """Do what `plain` does."""
         if len(images) != self.batch_size:
             return self.plain(images, *others)
         if self.chosen is None:
             self.chosen = self._choose(images, *others)
         return self.chosen(images, *others)
 
-    def _choose(self, images: Tensor, *others: Tensor | Coefficients) -> Loss | Forward:
+    def _choose(self, images: Tensor, *others: Tensor | Coefficients) -> LossOrForward:
         what, second = ("training step", "gradient") if self.model.training else ("evaluation", "responsibilities")
         try:
             from speed.inductor import compile_options
@@ -78,7 +80,7 @@ class CompiledForward:
         return self.plain
 
     def _loss_and_values(
-        self, forward: Loss | Forward, *inputs: Tensor | Coefficients
+        self, forward: LossOrForward, *inputs: Tensor | Coefficients
     ) -> tuple[Tensor, Sequence[Tensor]]:
         """The loss () and its gradients, one for each parameter, or J responsibilities (B, K_j); no state changes."""
         buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
@@ -108,21 +110,24 @@ class RecordedStep:
 
     def __init__(self, step: Step, batch_size: int, device: torch.device):
         self.step, self.batch_size, self.stream = step, batch_size, torch.cuda.Stream(device)
-        self.n_warm, self.graph, self.has_failed = 0, None, False
+        self.n_warm, self.has_failed = 0, False
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.inputs: list[Tensor] = []
+        self.result: StepResult
 
     def __call__(self, *inputs: Tensor) -> StepResult:
+        """Do what `step` does."""
         if len(inputs[0]) != self.batch_size or self.has_failed:
             return self.step(*inputs)
         if self.n_warm < self.N_WARM_UP:
             self.n_warm += 1
             return self._aside(*inputs)
-        if self.graph is None:
-            self._record(*inputs)
-        if self.has_failed:
+        graph = self.graph or self._record(*inputs)
+        if graph is None:
             return self.step(*inputs)
         for own, given in zip(self.inputs, inputs, strict=True):
             own.copy_(given)
-        self.graph.replay()
+        graph.replay()
         return self.result
 
     def _aside(self, *inputs: Tensor) -> StepResult:
@@ -134,14 +139,16 @@ class RecordedStep:
         current.wait_stream(self.stream)
         return result
 
-    def _record(self, *inputs: Tensor) -> None:
-        """Record the step on inputs of its own; nothing is computed yet."""
+    def _record(self, *inputs: Tensor) -> torch.cuda.CUDAGraph | None:
+        """Record the step on inputs of its own, if it can be; nothing is computed yet."""
         self.inputs = [given.clone() for given in inputs]
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, stream=self.stream):
                 self.result = self.step(*self.inputs)
-            self.graph = graph
         except Exception as failure:  # drivers and libraries raise errors of many kinds
             log.warning("the training step cannot be recorded here, it runs without: %s", one_line(failure))
             self.has_failed = True
+            return None
+        self.graph = graph
+        return graph
