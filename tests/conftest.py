@@ -202,6 +202,13 @@ def is_same(a: Any, b: Any) -> bool:
 # --- small files in the original formats
 
 
+def write_yaml(folder: Path, text: str) -> str:
+    """A file of settings; its path."""
+    path = folder / "settings.yml"
+    path.write_text(text)
+    return str(path)
+
+
 def write_svhn(folder: Path, n_train: int, n_test: int) -> None:
     """train_32x32.mat and test_32x32.mat of random images, labels cycling through 1 to 10 (the digit zero)."""
     folder.mkdir(parents=True, exist_ok=True)

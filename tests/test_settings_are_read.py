@@ -1,0 +1,86 @@
+"""Every setting is documented in --help, and read by some code."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from config import FIELDS, Config, load_config
+
+ROOT = Path(__file__).resolve().parent.parent
+NAMES = [field.name for field in dataclasses.fields(Config)]
+
+
+def test_every_setting_is_in_the_help_with_its_docstring(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        load_config(["--help"])
+    assert stopped.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for name, info in FIELDS.items():
+        assert f"--{name} " in shown
+        assert info.description, f"{name} has no docstring"
+        assert " ".join(info.description.split()) in shown, name
+
+
+def test_help_imports_nothing_that_takes_seconds():
+    command = [sys.executable, "-X", "importtime", str(ROOT / "train.py"), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "--J_n_mixtures" in done.stdout
+    assert "pydantic" in imported
+    assert not imported & {"torch", "numpy", "matplotlib", "sklearn", "wandb", "optuna"}
+
+
+def is_config(node: ast.expr) -> bool:
+    """Whether an expression is a Config: a name or an attribute `config`."""
+    return (isinstance(node, ast.Name) and node.id == "config") or (
+        isinstance(node, ast.Attribute) and node.attr == "config"
+    )
+
+
+def name_pattern(node: ast.expr) -> str:
+    """The names that the second argument of getattr may be, as a regular expression; nothing where it is a variable."""
+    if isinstance(node, ast.Constant):
+        return re.escape(str(node.value))
+    if isinstance(node, ast.JoinedStr):
+        return "".join(re.escape(part.value) if isinstance(part, ast.Constant) else r"\w+" for part in node.values)
+    return "(?!)"
+
+
+def read_patterns(source: str) -> set[str]:
+    """What a source reads of a Config: patterns of `config.<name>`, `self.config.<name>` and getattr(config, ...)."""
+    tree = ast.parse(source)
+    patterns = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and is_config(node.value):
+            patterns.add(re.escape(node.attr))
+        is_getattr = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr"
+        if is_getattr and is_config(node.args[0]):
+            patterns.add(name_pattern(node.args[1]))
+    return patterns
+
+
+def test_the_reader_of_sources_finds_reads_only():
+    source = "config.a\nself.config.b\nconfig.c = 1\nother.d\ngetattr(config, f'{part}_dims')\ngetattr(config, 'e')\n"
+    patterns = read_patterns(source)
+    read = {name for name in ("a", "b", "c", "d", "e", "x_dims") if any(re.fullmatch(p, name) for p in patterns)}
+    assert read == {"a", "b", "e", "x_dims"}
+
+
+def test_every_setting_is_read_somewhere():
+    """Checks of settings do not count as reading; properties of Config, which others read, do."""
+    patterns = set()
+    for path in [*ROOT.glob("*.py"), *(path for path in ROOT.glob("*/*.py") if path.parent.name != "settings")]:
+        source = path.read_text()
+        if path.name == "config.py":
+            (body,) = [node for node in ast.parse(source).body if getattr(node, "name", "") == "Config"]
+            source = re.sub(r"\bself\.", "config.", ast.unparse(body))
+        patterns |= read_patterns(source)
+    unread = [name for name in NAMES if not any(re.fullmatch(pattern, name) for pattern in patterns)]
+    assert not unread
