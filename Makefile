@@ -26,7 +26,7 @@ $(VENV)/.ready: requirements.txt requirements-dev.txt
 	touch $@
 
 demo: setup
-	$(BIN)/python train.py --config_args_path configs/digits.yml --wandb_mode disabled
+	$(BIN)/python train.py --config_args_path configs/demo.yml --wandb_mode disabled
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2

@@ -107,10 +107,10 @@ class Config:
     """How often the state for resuming is saved (and always when interrupted)."""
 
     # --- the data
-    dataset: Literal["fast_mnist", "fast_fashion_mnist", "fast_svhn", "fast_3dshapes", "digits", "folder", "npz"] = (
-        "fast_mnist"
-    )
-    """Which data to cluster; digits come with scikit-learn, folder and npz are your own images."""
+    dataset: Literal[
+        "fast_mnist", "fast_fashion_mnist", "fast_svhn", "fast_3dshapes", "digits", "rooms", "folder", "npz"
+    ] = "fast_mnist"
+    """Which data to cluster; digits come with scikit-learn, rooms are drawn, folder and npz are your own images."""
     data_dir: str = "data"
     """Folder of the datasets; folder: that of your images; npz: your file, or the folder that holds it."""
     image_size: Annotated[_Whole, Field(ge=1, le=10**6)] | None = None

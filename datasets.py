@@ -26,6 +26,7 @@ from readers.arrays import ImageArrays
 from readers.own_images import OWN_READERS
 from readers.published import read_digits, read_mnist, read_svhn
 from readers.threedshapes import allowed_indices, read_3dshapes
+from rendering.rooms import read_rooms
 from utils import UserError
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,9 @@ DATASETS = {
     "fast_svhn": DatasetSpec("fast_svhn", (3, 32, 32), "normal", "sigmoid", 73_257, 26_032, has_even_classes=False),
     "fast_3dshapes": DatasetSpec("fast_3dshapes", (3, 32, 32), "normal", None, 0, has_even_classes=False),
     "digits": DatasetSpec("digits", (1, 8, 8), "normal", "sigmoid", 1_437, 360),
+    "rooms": DatasetSpec(
+        *("rooms", (3, 32, 32), "normal", "sigmoid", 320, 80, ("shape", "floor_hue"), (SHAPES, HUES)),
+    ),
 }
 
 _READERS: dict[str, Callable[[Config], ImageArrays]] = {
@@ -91,6 +95,7 @@ _READERS: dict[str, Callable[[Config], ImageArrays]] = {
     "fast_svhn": read_svhn,
     "fast_3dshapes": read_3dshapes,
     "digits": read_digits,
+    "rooms": read_rooms,
 }
 
 

@@ -31,4 +31,4 @@ def read_rooms(config: Config) -> ImageArrays:
             images.append(halve(colour(floors, walls[WALL_HUE], objects[OBJECT_HUE])))
             labels += [(shape, hue) for hue in range(N_HUES)]
     pixels = np.concatenate(images).transpose(0, 3, 1, 2)  # (N, 32, 32, 3) -> (N, 3, 32, 32)
-    return ImageArrays(pixels, np.array(labels), "rooms of 3DShapes, rendered", is_synthetic=True)
+    return ImageArrays(pixels, np.array(labels), "rooms of 3DShapes, rendered")

@@ -164,7 +164,7 @@ def test_our_configurations_load(path, caplog):
 
 
 def test_there_are_configurations():
-    assert {path.stem for path in CONFIGS} == {"digits", "mnist", "svhn", "3dshapes_1", "3dshapes_2", "folder"}
+    assert {path.stem for path in CONFIGS} == {"digits", "mnist", "svhn", "3dshapes_1", "3dshapes_2", "folder", "demo"}
 
 
 @pytest.mark.parametrize("name", RESOLVED)
