@@ -9,6 +9,7 @@ import pytest
 import torch
 from test_train import NO_FIGURES, metrics_of
 
+import example
 import train
 from config import load_config
 from datasets import load_dataset
@@ -44,3 +45,12 @@ def test_the_demo_finds_the_object_in_one_facet_and_the_floor_in_the_other(tmp_p
     last = metrics_of(tmp_path / "demo")[-1]
     assert last["test_metric/facet_0_label_shape_nmi"] > 0.8
     assert last["test_metric/facet_1_label_floor_hue_nmi"] > 0.8
+
+
+@pytest.mark.slow
+def test_the_example_on_one_page_finds_both(capsys):
+    example.main()
+    lines = capsys.readouterr().out.splitlines()
+    percent = {line.split(":")[0]: int(line.split(":")[1].split("%")[0]) for line in lines}
+    assert percent["facet 0, shape"] > 80 and percent["facet 1, floor_hue"] > 80
+    assert len(Path(example.__file__).read_text().splitlines()) <= 60
