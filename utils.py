@@ -58,9 +58,9 @@ def resolve_device(name: str) -> torch.device:
     except RuntimeError:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
-        raise UserError(f"device = {name!r}: not a device; use auto, cpu, cuda or cuda:N")
+        raise UserError(f"device = {shown(name)}: not a device; use auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"device = {name!r}: this machine has {torch.cuda.device_count()} GPUs; use auto or cpu")
+        raise UserError(f"device = {shown(name)}: this machine has {torch.cuda.device_count()} GPUs; use auto or cpu")
     return device
 
 

@@ -199,6 +199,7 @@ FLAGS = {
         ["--dataset", "folder", "--image_size", "10000000"],
         ["image_size = '10000000'", "equal to 1000000"],
     ),
+    "a device of 3,000 characters": (["--device", "x" * 3000], ["device = 'xxx", " ...: not a device"]),
     "no such device": (["--device", "gpu"], ["device = 'gpu'", "auto, cpu, cuda or cuda:N"]),
     "device without memory": (["--device", "meta"], ["device = 'meta'", "auto, cpu, cuda or cuda:N"]),
     "GPU beyond the last": (["--device", "cuda:99"], ["device = 'cuda:99'", "this machine has", "auto or cpu"]),

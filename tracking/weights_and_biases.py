@@ -24,7 +24,7 @@ from torch import nn
 from config import Config
 from interrupts import is_interruption
 from settings.yaml_files import read_yaml
-from utils import PROJECT, UserError, make_folder, needed, one_line, write_atomically
+from utils import PROJECT, UserError, make_folder, needed, one_line, shown, write_atomically
 
 if TYPE_CHECKING:
     import wandb
@@ -274,7 +274,7 @@ def requested_mode(config: Config) -> str:
         return "disabled"
     word = os.environ.get("WANDB_MODE", "")
     if word and word not in MEANING_OF_WANDB_MODE:
-        raise UserError(f"WANDB_MODE = {word!r}: not known; use online, offline or disabled, or unset it")
+        raise UserError(f"WANDB_MODE = {shown(word)}: not known; use online, offline or disabled, or unset it")
     return MEANING_OF_WANDB_MODE.get(word, "auto")
 
 
