@@ -17,19 +17,21 @@ from evaluation.scores import cluster_scores, confusion_matrix, contingency
 from mfcvae import MFCVAE
 from progressive import Coefficients
 
-MAX_CONFUSION = 30  # classes that a confusion matrix holds legibly
-MAX_CLASSES = 80  # the most frequent ones, with a column each beside clusters; the rest shares one
+MAX_CONFUSED_CLASSES = 30
+"""More cannot be read in a confusion matrix."""
+MAX_CLASS_COLUMNS = 80
+"""So many of the most frequent classes have a column of their own beside clusters; the others share one."""
 
 
 def pixels(split: Split, index: np.ndarray) -> np.ndarray:
-    """Images of a split: index (n,) -> (n, C, H, W) float in [0, 1], on the host."""
+    """Take images of a split: index (n,) -> (n, C, H, W) float in [0, 1], on the host."""
     return to_float(split.images[index.tolist()]).cpu().numpy()
 
 
 def cluster_label(cluster: RankedCluster, class_names: Mapping[str, np.ndarray]) -> str:
-    """Text beside a cluster's row: number, size, mean confidence, and the majority class of each label with its share.
+    """Say what stands beside a cluster's row: number, size, mean confidence, and the majority class of each label.
 
-    class_names: label name -> (N,) names of classes.
+    The share of the majority class follows it. class_names: label name -> (N,) names of classes.
     """
     majority = []
     for name, classes in class_names.items():
@@ -40,12 +42,12 @@ def cluster_label(cluster: RankedCluster, class_names: Mapping[str, np.ndarray])
 
 
 def cluster_labels(observed: Observed, clusters: list[RankedCluster]) -> list[str]:
-    """Texts beside the rows of several clusters."""
+    """Say what stands beside the rows of several clusters."""
     return [cluster_label(cluster, observed.class_names) for cluster in clusters]
 
 
 def _of_all(n_shown: int, n_clusters: int) -> str:
-    """The end of a title where only some clusters are shown."""
+    """End a title where only some clusters are shown."""
     return f", {n_shown} of its {n_clusters} clusters" if n_shown < n_clusters else ""
 
 
@@ -53,7 +55,10 @@ def _of_all(n_shown: int, n_clusters: int) -> str:
 
 
 def top_examples(observed: Observed, j: int, n: int, n_clusters: int | None = None) -> Figure:
-    """A row per cluster of facet j (the first n_clusters or all), by mean confidence: its n most confident inputs."""
+    """Show a row per cluster of facet j, by mean confidence: its n most confident inputs.
+
+    n_clusters: show so many clusters only.
+    """
     shown = observed.ranked[j][:n_clusters]
     title = f"{observed.title}, facet {j}: most confident inputs{_of_all(len(shown), len(observed.ranked[j]))}"
     rows = [pixels(observed.split, cluster.members[:n]) for cluster in shown]
@@ -61,7 +66,7 @@ def top_examples(observed: Observed, j: int, n: int, n_clusters: int | None = No
 
 
 def reconstructions(observed: Observed, j: int, n: int) -> Figure:
-    """A row per cluster of facet j, by size: its n most confident inputs, each beside its reconstruction."""
+    """Show a row per cluster of facet j, by size: its n most confident inputs, each beside its reconstruction."""
     ranked = sorted(observed.ranked[j], key=lambda cluster: -len(cluster.members))
     members = [cluster.members[:n] for cluster in ranked]
     means = [m[np.concatenate(members)] for m in observed.predictions.means]
@@ -73,7 +78,7 @@ def reconstructions(observed: Observed, j: int, n: int) -> Figure:
 
 
 def generations(observed: Observed, j: int, sampling: Sampling, n_clusters: int | None = None) -> Figure:
-    """A row per cluster of facet j, as in `top_examples`: images generated from it."""
+    """Show a row per cluster of facet j, as `top_examples` does: images generated from it."""
     shown = observed.ranked[j][:n_clusters]
     images = sample_cluster_images(observed.model, j, sampling, observed.coefficients)
     title = _generated(observed.spec, j, sampling) + _of_all(len(shown), len(observed.ranked[j]))
@@ -81,7 +86,7 @@ def generations(observed: Observed, j: int, sampling: Sampling, n_clusters: int 
 
 
 def prior_generations(model: MFCVAE, j: int, sampling: Sampling, coefficients: Coefficients | None = None) -> Figure:
-    """A row per cluster of facet j, whether it has members or not: images generated from it."""
+    """Show a row per cluster of facet j, whether it has members or not: images generated from it."""
     images = sample_cluster_images(model, j, sampling, coefficients)
     pi = model.prior[j].pi.detach().cpu().numpy()
     labels = [f"cluster {k} · pi {weight:.3f}" for k, weight in enumerate(pi)]
@@ -96,33 +101,36 @@ def _generated(spec: DatasetSpec, j: int, sampling: Sampling) -> str:
 
 
 def class_figures(observed: Observed, j: int, label: str) -> Iterator[tuple[str, Figure]]:
-    """Facet j's clusters by the classes of a label; where these are few, also classes by predicted classes."""
+    """Draw facet j's clusters by the classes of a label; where these are few, also classes by predicted classes."""
     title = f"{observed.title}, facet {j}, label {label}"
     y, clusters = observed.labels[label], observed.predictions.clusters[:, j]
     names = dict(zip(observed.spec.label_names, observed.spec.class_names, strict=True))[label]
-    if len(names) <= MAX_CONFUSION:
+    if len(names) <= MAX_CONFUSED_CLASSES:
         yield f"confusion_{label}", plotting.confusion_matrix(confusion_matrix(y, clusters, len(names)), names, title)
     table = contingency(y, clusters, len(names))
     yield f"cluster_classes_{label}", cluster_classes(table, names, f"{title}: clusters by classes")
 
 
 def cluster_classes(table: np.ndarray, class_names: Sequence[str], title: str) -> Figure:
-    """Clusters with members by classes, from counts (K, L), so that clusters of one majority class stand together."""
-    columns = np.argsort(-table.sum(axis=0), kind="stable")
-    others = columns[MAX_CLASSES:]
-    columns = np.sort(columns[:MAX_CLASSES])
-    names = [class_names[c] for c in columns] + [f"{len(others):,} others"] * (len(others) > 0)
-    counts = np.column_stack([table[:, columns], table[:, others].sum(axis=1)])[:, : len(names)]  # (K, L)
-    rows = np.lexsort((-counts.max(axis=1) / np.maximum(counts.sum(axis=1), 1), counts.argmax(axis=1)))
-    rows = rows[counts[rows].sum(axis=1) > 0]
-    return plotting.cluster_classes(counts[rows], [str(k) for k in rows], names, title)
+    """Show counts (K, L) of the clusters that have members; those of one majority class stand together."""
+    by_frequency = np.argsort(-table.sum(axis=0), kind="stable")
+    columns, others = np.sort(by_frequency[:MAX_CLASS_COLUMNS]), by_frequency[MAX_CLASS_COLUMNS:]
+    counts, names = table[:, columns], [class_names[column] for column in columns]
+    if len(others):
+        counts = np.column_stack([counts, table[:, others].sum(axis=1)])
+        names.append(f"{len(others):,} others")
+    clusters = np.flatnonzero(counts.any(axis=1))
+    counts = counts[clusters]
+    purity = counts.max(axis=1) / counts.sum(axis=1)
+    order = np.lexsort((-purity, counts.argmax(axis=1)))  # by majority class, then by its share
+    return plotting.cluster_classes(counts[order], [str(k) for k in clusters[order]], names, title)
 
 
 # --- facets against each other
 
 
 def before_swap(observed: Observed, j: int, cluster: int, index: np.ndarray) -> Figure:
-    """Inputs index (n,) of a cluster of facet j over their reconstructions."""
+    """Show inputs index (n,) of a cluster of facet j over their reconstructions."""
     x_hat = reconstruct(observed.model, [m[index] for m in observed.predictions.means], observed.coefficients)
     title = f"{observed.spec.name}, cluster {cluster} of facet {j}"
     return image_grids.swap_figure(pixels(observed.split, index), x_hat, title)
@@ -131,7 +139,10 @@ def before_swap(observed: Observed, j: int, cluster: int, index: np.ndarray) -> 
 def after_swap(
     observed: Observed, j: int, clusters: tuple[int, int], index: tuple[np.ndarray, np.ndarray]
 ) -> list[Figure]:
-    """Inputs of two clusters of facet j over what is decoded after the pairs exchange their z_j. index: two of (n,)."""
+    """Show inputs of two clusters of facet j over what is decoded after the pairs exchange their z_j.
+
+    index: the inputs of either cluster, two of (n,).
+    """
     means = observed.predictions.means
     swapped = swap_facet([m[index[0]] for m in means], [m[index[1]] for m in means], j)  # two lists of J arrays
     z = [np.concatenate(parts) for parts in zip(*swapped, strict=True)]  # J arrays (2 n, D_i)
@@ -145,7 +156,7 @@ def after_swap(
 
 
 def composition(observed: Observed, facets: tuple[int, int], n_clusters: int) -> Figure:
-    """The means of the first n_clusters of two facets, of rows and of columns, in all combinations, decoded.
+    """Show all combinations of the means of the first n_clusters of two facets, rows and columns, decoded.
 
     Any other facet stays at the mean of its largest cluster.
     """
@@ -168,7 +179,7 @@ def composition(observed: Observed, facets: tuple[int, int], n_clusters: int) ->
 
 
 def facet_label_map(observed: Observed) -> Figure:
-    """How well each facet tells the classes of each label."""
+    """Show how well each facet tells the classes of each label."""
     labels, clusters = observed.labels, observed.predictions.clusters
     scores = np.array([[cluster_scores(y, c).accuracy for y in labels.values()] for c in clusters.T])  # (J, L)
     return plotting.facet_label_map(scores, list(labels), f"{observed.title}: accuracy of each facet on each label")
@@ -186,7 +197,7 @@ def are_due(epoch: int, last: int, every: int) -> bool:
 
 
 def split_figures(observed: Observed) -> Iterator[tuple[str, Figure]]:
-    """The figures of one split that the settings ask for, under their logged names."""
+    """Draw the figures of one split that the settings ask for, under their logged names."""
     config, prefix = observed.config, f"{observed.split_name}_vis"
     for j in range(config.J_n_mixtures):
         for name, figure in _facet_figures(observed, j):
@@ -215,7 +226,7 @@ def _facet_figures(observed: Observed, j: int) -> Iterator[tuple[str, Figure]]:
 def generation_figures(
     model: MFCVAE, config: Config, coefficients: Coefficients | None = None
 ) -> Iterator[tuple[str, Figure]]:
-    """One figure of generated images per facet, under its logged name."""
+    """Draw one figure of generated images per facet, under its logged name."""
     sampling = Sampling(config.n_sample_generations_per_cluster, config.temp_sample_generation, config.seed)
     for j in range(config.J_n_mixtures):
         yield f"sample_generation/facet_{j}", prior_generations(model, j, sampling, coefficients)
