@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from interrupts import run_script
-from sweeps.command import main_of_sweep
+from sweeps.command import join_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Work on the sweep that the words name; the exit status."""
-    return main_of_sweep(__doc__, argv, is_new=False)
+    return join_command(__doc__, argv)
 
 
 if __name__ == "__main__":

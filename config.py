@@ -287,10 +287,20 @@ def load_config(argv: Sequence[str] | None = None, sweep: Mapping[str, Any] | No
     Raises:
         UserError: an unknown setting, a value of the wrong type, or a combination that cannot work.
     """
-    flags, sweep = parse_flags(argv), sweep or {}
+    flags = parse_flags(argv)
+    return resolve(file_settings(flags), flags, sweep or {})
+
+
+def file_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Raw values of the settings in the file that config_args_path among the flags names; none without it."""
     path = flags.get("config_args_path")
+    return read_settings_file(path, FIELDS) if path else {}
+
+
+def resolve(file: Mapping[str, Any], flags: Mapping[str, Any], sweep: Mapping[str, Any]) -> Config:
+    """A checked Config from the raw values of a file, of flags and of a sweep; each wins over those before it."""
     plain = {key: value for key, value in sweep.items() if key in FIELDS}
-    config = _merged(read_settings_file(path, FIELDS) if path else {}, flags | plain)
+    config = _merged(file, dict(flags) | plain)
     for key in sorted(sweep.keys() - plain.keys(), key=lambda key: (key != "z_dim", key)):  # z_0_dim wins over z_dim
         config = _converted(dataclasses.asdict(config) | expand_grouped_key(key, sweep[key], config))
     return _checked(config)

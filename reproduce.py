@@ -10,35 +10,43 @@ are missing are rendered into the data folder.
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections.abc import Sequence
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-import start_sweep
-from config import load_config
+from config import file_settings, parse_flags, resolve
 from evaluation.opening import observe_model
 from evaluation.writing import PUBLISHED_CHOICES, FigureFolder, evaluate_all
 from flags import FlagParser
 from interrupts import run_script
 from rendering.hdf5_file import write_file
+from sweeps.command import add_seeds_flag, add_sharing_flags, hide_address, sharing_of
+from sweeps.definition import define_sweep
+from sweeps.entries import start_sweep
+from sweeps.request import Sharing, StartRequest
 from sweeps.summary import Curves, read_curves
+from sweeps.variation import seeds_from_words
 from tracking.run_folder import RunFolder
 from train import INTERRUPTED
 from utils import PROJECT, UserError, write_atomically
 
-OURS = (
-    "--config_args_path", "--sweep_config", "--sweep_name", "--dataset", "--factors_variation_dict", "--factors_label_list",
-    "--save_model", "--dry_run", "--summarise",
+REFUSED_FLAGS = (
+    "--config_args_path", "--sweep_config", "--sweep_name", "--dataset", "--factors_variation_dict",
+    "--factors_label_list", "--save_model", "--dry_run", "--summarise",
 )  # fmt: skip
 """Flags that would make it another experiment, or none."""
 
 
 class Published(NamedTuple):
-    """Accuracy in percent over seeds 0 to 9, of the facet that fits the label best (paper, Section 4, with sd over n - 1)."""
+    """Accuracy in percent over seeds 0 to 9, of the facet that fits the label best.
+
+    The paper's Section 4 prints the standard deviation over n - 1.
+    """
 
     mean: float
     sd: float
@@ -53,14 +61,49 @@ PUBLISHED = {
 }
 
 
+@dataclass(frozen=True)
+class Reproduction:
+    """What is to be reproduced, and how."""
+
+    experiment: str
+    """A key of PUBLISHED."""
+    data_dir: Path = Path("data")
+    results_dir: Path = Path("results")
+    seeds: tuple[int, ...] | None = None
+    """None for the paper's ten."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Raw values of further settings, as flags of train.py name them."""
+    sharing: Sharing = field(default_factory=Sharing)
+
+    @property
+    def folder(self) -> Path:
+        """Where the runs, the table and the figures are."""
+        return self.results_dir / f"{self.experiment}_sweep"
+
+    @property
+    def published_settings(self) -> dict[str, str]:
+        """The published configuration, and where its data are."""
+        path = PROJECT / "configs" / f"{self.experiment}.yml"
+        return {"config_args_path": str(path), "data_dir": str(self.data_dir)}
+
+    @property
+    def sweep(self) -> StartRequest:
+        """The sweep over the seeds."""
+        settings = {**self.settings, **self.published_settings, "results_dir": str(self.results_dir)}
+        return StartRequest(settings, self.seeds, None, self.folder.name, self.sharing)
+
+
 def best_seed(curves: Curves) -> str:
     """The run with the highest accuracy at its end, averaged over the labels."""
     ends = {run: np.mean([runs[run][-1, 1] for runs in curves.values()]) for run in next(iter(curves.values()))}
-    return max(ends, key=ends.get)
+    return max(ends, key=lambda run: ends[run])
 
 
 def results_table(name: str, curves: Curves, seconds: Sequence[float]) -> str:
-    """A row per label, in Markdown: published and reached accuracy in percent. seconds: training and scoring of each run."""
+    """A table in Markdown with a row per label: published and reached accuracy in percent.
+
+    seconds: what training and scoring of each run took.
+    """
     lines = [
         "| label | published: mean (sd) | here: mean (sd) | each seed | time of a run |",
         "|---|---|---|---|---|",
@@ -85,47 +128,77 @@ def median_time(seconds: Sequence[float]) -> str:
     return f"{hours} h {minutes:02} min"
 
 
-def train_seeds(name: str, data_dir: Path, results_dir: Path, flags: Sequence[str]) -> int:
-    """Render what is missing, and train; the exit status of the sweep."""
-    settings = ["--config_args_path", str(PROJECT / "configs" / f"{name}.yml"), "--data_dir", str(data_dir)]
-    sweep = [*flags, *settings, "--results_dir", str(results_dir), "--sweep_name", f"{name}_sweep"]
-    with contextlib.redirect_stdout(io.StringIO()):
-        start_sweep.main([*sweep, "--dry_run"])  # a wrong flag is told before anything is rendered
-    config = load_config(settings)
+def reproduce(asked: Reproduction) -> int:
+    """Train the seeds, write the table, draw the figures of the best one; the exit status of the sweep.
+
+    Raises:
+        UserError: what was asked for cannot work, which is told before anything is rendered or trained.
+    """
+    sweep = asked.sweep
+    define_sweep(sweep.settings, sweep.seeds, sweep.sweep_config, sweep.sweep_name)
+    render_missing_images(asked)
+    status = start_sweep(sweep)
+    if status == INTERRUPTED or not (asked.folder / "curves.csv").exists():
+        return status
+    curves = read_curves(asked.folder / "curves.csv")
+    write_table(asked, curves)
+    draw_best_run(asked, curves)
+    return status
+
+
+def render_missing_images(asked: Reproduction) -> None:
+    """Render the images of 3DShapes that the experiment needs and the data folder does not have."""
+    settings = asked.published_settings
+    config = resolve(file_settings(settings), settings, {})
     if config.dataset == "fast_3dshapes":
-        write_file(data_dir / "Fast_3DShapes/raw/3dshapes.h5", config.factors_variation_dict)
-    return start_sweep.main(sweep)
+        write_file(asked.data_dir / "Fast_3DShapes/raw/3dshapes.h5", config.factors_variation_dict)
+
+
+def run_folder(asked: Reproduction, seed: str) -> RunFolder:
+    """The folder of a run, by what curves.csv calls it: 'seed 3'."""
+    return RunFolder(asked.folder / f"{asked.experiment}_{seed.replace(' ', '')}")
+
+
+def write_table(asked: Reproduction, curves: Curves) -> None:
+    """Write and print table.md. Times are those of the runs that this machine has trained."""
+    runs = [run_folder(asked, seed) for seed in next(iter(curves.values()))]
+    seconds = [sum(row["epoch_seconds"] for row in run.read_metrics()) for run in runs if run.metrics_path.exists()]
+    table, path = results_table(asked.experiment, curves, seconds), asked.folder / "table.md"
+    write_atomically(path, lambda temporary: temporary.write_text(table + "\n"))
+    print(f"\n{table}\n\ntable: {path}")
+
+
+def draw_best_run(asked: Reproduction, curves: Curves) -> None:
+    """Draw the published figures of the best run, where this machine has its model."""
+    seed = best_seed(curves)
+    model = run_folder(asked, seed).model_path
+    if not model.exists():
+        script = f"eval_{asked.experiment}.sh"
+        print(f"the best run, {seed}, is on another machine: its figures are made there, by {script}")
+        return
+    folder = asked.folder / "evaluation"
+    observed = observe_model(model, data_dir=str(asked.data_dir))
+    evaluate_all(observed, FigureFolder(folder), PUBLISHED_CHOICES[asked.experiment])
+    print(f"wrote {folder}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train, write the table, draw. The exit status is not 0 where a run failed."""
+    """Read words, reproduce; the exit status is not 0 where a run failed."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = FlagParser(__doc__)
     parser.add_argument("experiment", choices=PUBLISHED)
     parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of the data sets [data]")
     parser.add_argument("--results_dir", type=Path, default=Path("results"), help="folder of the sweep [results]")
-    arguments, flags = parser.parse_known_args(argv)
-    name, folder = arguments.experiment, arguments.results_dir / f"{arguments.experiment}_sweep"
-    if refused := [flag for flag in flags if flag.split("=")[0] in OURS]:
+    add_seeds_flag(parser)
+    add_sharing_flags(parser)
+    arguments, words = parser.parse_known_args(argv)
+    hide_address(sys.argv)
+    name = arguments.experiment
+    if refused := [word for word in words if word.split("=")[0] in REFUSED_FLAGS]:
         raise UserError(f"{refused[0]}: not while {name} is reproduced; use start_sweep.py for other experiments")
-    status = train_seeds(name, arguments.data_dir, arguments.results_dir, flags)
-    if status == INTERRUPTED or not (folder / "curves.csv").exists():
-        return status
-    curves = read_curves(folder / "curves.csv")
-    runs = {seed: RunFolder(folder / f"{name}_{seed.replace(' ', '')}") for seed in next(iter(curves.values()))}
-    rows = [run.read_metrics() for run in runs.values() if run.metrics_path.exists()]  # others are on other machines
-    table = results_table(name, curves, [sum(row["epoch_seconds"] for row in run) for run in rows])
-    write_atomically(folder / "table.md", lambda path: path.write_text(table + "\n"))
-    print(f"\n{table}\n\ntable: {folder / 'table.md'}")
-    model = runs[best_seed(curves)].model_path
-    if not model.exists():
-        print(
-            f"the best run, {best_seed(curves)}, is on another machine: its figures are made there, by eval_{name}.sh"
-        )
-        return status
-    observed = observe_model(model, data_dir=str(arguments.data_dir))
-    evaluate_all(observed, FigureFolder(folder / "evaluation"), PUBLISHED_CHOICES[name])
-    print(f"wrote {folder / 'evaluation'}")
-    return status
+    seeds, sharing = seeds_from_words(arguments.seeds), sharing_of(arguments)
+    asked = Reproduction(name, arguments.data_dir, arguments.results_dir, seeds, parse_flags(words), sharing)
+    return reproduce(asked)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from interrupts import run_script
-from sweeps.command import main_of_sweep
+from sweeps.command import start_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Start the sweep that the words describe, or go on with it; the exit status."""
-    return main_of_sweep(__doc__, argv, is_new=True)
+    return start_command(__doc__, argv)
 
 
 if __name__ == "__main__":

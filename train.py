@@ -366,10 +366,10 @@ def show_plan(config: Config) -> None:
     warn_of_unfinished_fade_in(config, n_batches_per_epoch(config, spec.n_train))
 
 
-def main(argv: Sequence[str] | None = None, sweep: Mapping[str, Any] | None = None) -> int:
-    """Read words: settings, and whether to train or only to show the plan. sweep: values that win over flags."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read words: settings, and whether to train or only to show the plan."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = load_config(argv, sweep)
+    config = load_config(argv)
     warn_of_flags_without_effect(argv, config)
     if config.dry_run:
         show_plan(config)

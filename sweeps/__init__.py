@@ -1,1 +1,1 @@
-"""Many runs: what a sweep is, who shares its runs out, and its summary; for start_sweep.py, attach_sweep.py, reproduce.py."""
+"""Many runs: what a sweep is, who shares its runs out, its summary; for start_sweep, attach_sweep, reproduce, docs."""

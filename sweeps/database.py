@@ -78,7 +78,7 @@ class Database:
         Raises:
             UserError: the data base cannot be reached or used.
         """
-        words = f"{self.shown}: no answer for {SAY_AFTER_SECONDS:g} s, perhaps another program has locked it; waiting"
+        words = f"{self.shown}: no answer for {SAY_AFTER_SECONDS:g} s; another program may have locked it; waiting"
         timer = threading.Timer(SAY_AFTER_SECONDS, log.warning, [words])
         timer.daemon = True
         timer.start()
@@ -95,8 +95,8 @@ class Database:
             ) from None
         except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
             raise UserError(
-                f"--storage {self.shown}: cannot be used ({self.reason(error)}); check the address and the server, and give the "
-                "same command again"
+                f"--storage {self.shown}: cannot be used ({self.reason(error)}); check the address and the server, and "
+                "give the same command again"
             ) from None
         finally:
             timer.cancel()

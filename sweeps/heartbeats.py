@@ -31,15 +31,18 @@ class Heartbeats:
         return max(self._longest, time.monotonic() - self._last)
 
     def __enter__(self) -> Heartbeats:
+        """Begin."""
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Stop, without waiting for an answer that is still to come."""
         self._stop.set()
 
     def _beat(self) -> None:
+        """What the thread does."""
         is_answered = True
         while not self._stop.wait(self._seconds):
             try:

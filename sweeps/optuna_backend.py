@@ -1,7 +1,7 @@
 """A sweep by Optuna's data base: no account is needed, and any number of machines may take part.
 
-Like wandb_backend.py it offers four things: start (or go on with) a sweep, join one by its id, work until nothing is left
-to do, and say how every run stands.
+Like wandb_backend.py it offers four things: start (or go on with) a sweep, join one by its id, work until nothing is
+left to do, and say how every run stands.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ from optuna.trial import FrozenTrial, TrialState
 from config import different_settings, portable_settings
 from evaluation.metric_names import Metric
 from sweeps.database import Database
-from sweeps.definition import RunResult, Sweep, describe_error, natural_order, report_failure
+from sweeps.definition import Sweep
 from sweeps.heartbeats import Heartbeats
+from sweeps.request import BackendName
+from sweeps.results import RunResult, describe_error, natural_order, report_failure
 from sweeps.summary import write_summary
 from tracking.run_folder import InUse, RunFolder
 from utils import UserError, make_folder
 
 log = logging.getLogger(__name__)
 
-STORAGE_VARIABLE = "MFCVAE_SWEEP_STORAGE"  # the default of --storage
 STATES = {
     TrialState.FAIL: "failed",
     TrialState.WAITING: "waiting",
@@ -43,10 +44,10 @@ STATES = {
 class OptunaSweep:
     """A sweep whose runs are the trials of an Optuna study: any worker that reaches the data base takes part.
 
-    Every run is queued once. Workers send signs of life; the run of one that has fallen silent goes back into the queue.
+    Every run is queued once. Workers send signs of life; the run of a silent one goes back into the queue.
     """
 
-    name = "optuna"
+    name: BackendName = "optuna"
 
     def __init__(self, sweep: Sweep, storage: str | None, patience: int):
         self.sweep = sweep
@@ -60,15 +61,6 @@ class OptunaSweep:
     def sweep_id(self) -> str:
         """The name of the study."""
         return self.sweep.name
-
-    @property
-    def worker_flags(self) -> list[str]:
-        return ["--patience", str(self.patience)]
-
-    @property
-    def worker_environment(self) -> dict[str, str]:
-        """The address, which may hold a password, is not for everybody who can list processes."""
-        return {STORAGE_VARIABLE: self.database.address}
 
     def start(self) -> None:
         """Queue every run that is neither finished, nor running, nor queued."""
@@ -126,8 +118,8 @@ class OptunaSweep:
             before = self.study.user_attrs.get("settings")
         if before is not None and (different := different_settings(before, self.sweep.config)):
             raise UserError(
-                f"the sweep {self.sweep.name!r} in {self.database.shown} has other settings: {different}; use its settings "
-                "or another --sweep_name"
+                f"the sweep {self.sweep.name!r} in {self.database.shown} has other settings: {different}; use its "
+                "settings or another --sweep_name"
             )
 
     # --- the queue

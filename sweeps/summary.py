@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 
 from evaluation.metric_names import SCORES, Metric, metrics_in
 from plotting import save_figure, seed_stability
-from sweeps.definition import RunResult, best_facet, file_name
+from sweeps.definition import file_name
+from sweeps.results import RunResult, best_facet
 from utils import UserError, make_folder, write_atomically
 
 Curves = dict[str, dict[str, np.ndarray]]
@@ -95,7 +96,7 @@ def report_sweep(results: Sequence[RunResult]) -> str:
 
 
 def write_summary(folder: Path, results: Sequence[RunResult]) -> None:
-    """summary.csv, curves.csv and the stability figures in the sweep's folder; nothing before the first run has finished."""
+    """Write summary.csv, curves.csv and the stability figures; nothing before the first run has finished."""
     rows = summarise_results(results)
     if not rows:
         return

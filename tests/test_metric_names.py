@@ -9,7 +9,7 @@ import pytest
 
 from evaluation.metric_names import BEST_SCORES, FORMS, SCORES, Metric, metrics_in
 from evaluation.scores import ClusterScores, summarise
-from sweeps.definition import accuracy_curves, best_facet
+from sweeps.results import accuracy_curves, best_facet
 
 LABELS = [
     "digit", "floor_hue", "a", "a_weighted", "a_weighted_", "a_weighted__", "weighted", "weighted_", "hungarian", "a_hungarian",

@@ -24,6 +24,7 @@ from wandb_stub import KEY, serving
 
 import start_sweep
 import train
+from config import parse_flags
 from sweeps.definition import define_sweep
 from sweeps.optuna_backend import OptunaSweep
 from utils import UserError
@@ -54,7 +55,7 @@ def spawn(script: str, *flags: str, **options: object) -> subprocess.Popen:
 
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen) -> None:
     """Until something has happened while a process runs; it must not end before."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not condition():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)
@@ -89,7 +90,7 @@ def test_the_seed_of_a_killed_worker_is_finished_by_another_to_the_same_numbers(
     wait_until(lambda: (folder / "digits_seed0" / "checkpoint.pt").exists(), first)
     second = spawn("attach_sweep.py", *flags, "--sweep_id", "digits_sweep", stdout=subprocess.PIPE)
     first.kill()
-    said, _ = second.communicate(timeout=300)
+    said, _ = second.communicate(timeout=600)
     assert second.returncode == 0
     states = runs_by_state(f"sqlite:///{folder / 'sweep.db'}")
     assert states == {TrialState.COMPLETE: ["digits_seed0", "digits_seed1"], TrialState.FAIL: ["digits_seed0"]}
@@ -108,8 +109,8 @@ def test_a_worker_that_was_silent_for_a_while_keeps_its_run(tmp_path):
     second = spawn("attach_sweep.py", *flags, "--sweep_id", "digits_sweep", stdout=subprocess.DEVNULL)
     wait_until(lambda: TrialState.FAIL in runs_by_state(f"sqlite:///{folder / 'sweep.db'}"), second)
     first.send_signal(signal.SIGCONT)
-    _, complaints = first.communicate(timeout=120)
-    assert (first.returncode, second.wait(120)) == (0, 0) and "Traceback" not in complaints
+    _, complaints = first.communicate(timeout=300)
+    assert (first.returncode, second.wait(300)) == (0, 0) and "Traceback" not in complaints
     assert len(metrics_of(folder / "digits_seed0")) == 40
 
 
@@ -119,7 +120,7 @@ def test_an_interrupted_worker_gives_its_run_back_at_once(tmp_path):
     worker = spawn("start_sweep.py", *flags, stdout=subprocess.DEVNULL)
     wait_until(lambda: (folder / "digits_seed0" / "checkpoint.pt").exists(), worker)
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(60) == train.INTERRUPTED
+    assert worker.wait(300) == train.INTERRUPTED
     assert TrialState.WAITING in runs_by_state(f"sqlite:///{folder / 'sweep.db'}")
     assert start_sweep.main([*FLAGS, *flags]) == 0
     assert len(metrics_of(folder / "digits_seed0")) == 40
@@ -130,7 +131,7 @@ def test_a_run_that_was_queued_twice_is_trained_once(tmp_path, monkeypatch):
     known = OptunaSweep.results
     monkeypatch.setattr(OptunaSweep, "results", lambda sweep: [])
     argv = [*FLAGS, "--results_dir", str(tmp_path), "--seeds", "0"]
-    queued = OptunaSweep(define_sweep(argv[:-2], [0], None, None), None, 60)
+    queued = OptunaSweep(define_sweep(parse_flags(argv[:-2]), [0]), None, 60)
     queued.start()
     queued.start()
     monkeypatch.setattr(OptunaSweep, "results", known)
@@ -166,7 +167,7 @@ def test_a_failing_run_is_marked_and_the_others_finish(tmp_path, capsys):
 
 def claimed_by_four(url: str, folder: Path) -> list[str]:
     """Names of the runs that four workers claim who come at the same moment."""
-    sweep = define_sweep([*FLAGS, "--results_dir", str(folder)], [0, 1, 2], None, None)
+    sweep = define_sweep(parse_flags([*FLAGS, "--results_dir", str(folder)]), [0, 1, 2])
     OptunaSweep(sweep, url, 60).start()
     together, claimed = threading.Barrier(4), []
 
@@ -235,7 +236,7 @@ def test_two_clones_share_a_sweep_through_postgresql(tmp_path, postgresql):
     first = spawn("start_sweep.py", *flags, "--seeds", "0", "..", "5", cwd=clones[0], stdout=subprocess.PIPE)
     wait_until(lambda: (clones[0] / "results" / "digits_sweep" / "digits_seed0" / "metrics.jsonl").exists(), first)
     second = spawn("attach_sweep.py", *flags, "--sweep_id", "digits_sweep", cwd=clones[1], stdout=subprocess.PIPE)
-    said = [worker.communicate(timeout=300)[0] for worker in (first, second)]
+    said = [worker.communicate(timeout=600)[0] for worker in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0)
     assert runs_by_state(postgresql) == {TrialState.COMPLETE: names}
     trained = [
@@ -275,7 +276,7 @@ def test_two_agents_share_six_seeds_of_a_wandb_sweep(tmp_path):
         first = spawn_agent("start_sweep", server.url, *flags, "--seeds", "0", "..", "5")
         wait_until(lambda: server.n_agents > 0, first)
         second = spawn_agent("attach_sweep", server.url, *flags, "--sweep_id", "swp1", "--sweep_name", "digits_sweep")
-        said = [agent.communicate(timeout=300)[0] for agent in (first, second)]
+        said = [agent.communicate(timeout=600)[0] for agent in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), said
     assert server.sweep["parameters"] == {"seed": {"values": [0, 1, 2, 3, 4, 5]}} and server.sweep["method"] == "grid"
     assert sorted(value for _, value in server.handed_out) == list(range(6))
@@ -298,7 +299,7 @@ def test_a_wandb_sweep_marks_failures_and_goes_on_after_a_kill(tmp_path):
         first.communicate()
         assert json.loads((third / "sweep_run.json").read_text())["state"] == "running"
         second = spawn_agent("start_sweep", server.url, *flags)
-        said, _ = second.communicate(timeout=300)
+        said, _ = second.communicate(timeout=600)
     assert second.returncode == 1
     assert server.operations.count("UpsertSweep") == 1  # the second start goes on with the same sweep
     assert [value for _, value in server.handed_out] == [1e30, 1e-3, 2e-3, 3e-3]

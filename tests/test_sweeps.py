@@ -14,9 +14,12 @@ from wandb_stub import KEY, serving
 import attach_sweep
 import start_sweep
 import train
-from sweeps import command as sweep_scripts
-from sweeps.definition import RunResult, accuracy_curves, best_facet, define_sweep, seeds_from_words
+from config import parse_flags
+from sweeps import entries, processes
+from sweeps.definition import define_sweep
+from sweeps.results import RunResult, accuracy_curves, best_facet
 from sweeps.summary import read_curves, report_sweep, summarise_results, write_summary
+from sweeps.variation import seeds_from_words
 from utils import UserError
 
 FLAGS = [*UNSEEDED, *NO_FIGURES]
@@ -27,14 +30,14 @@ FLAGS = [*UNSEEDED, *NO_FIGURES]
 
 @pytest.mark.parametrize(
     ("words", "seeds"),
-    [(None, None), (["3"], [3]), (["0", "1", "..", "4", "9"], [0, 1, 2, 3, 4, 9]), (["2", "..", "3"], [2, 3])],
+    [(None, None), (["3"], (3,)), (["0", "1", "..", "4", "9"], (0, 1, 2, 3, 4, 9)), (["2", "..", "3"], (2, 3))],
 )
 def test_seeds_are_listed_or_a_range(words, seeds):
     assert seeds_from_words(words) == seeds
 
 
 def test_the_default_is_the_papers_ten_seeds():
-    sweep = define_sweep(UNSEEDED, None, None, None)
+    sweep = define_sweep(parse_flags(UNSEEDED), None, None, None)
     assert [values["seed"] for values in sweep.runs] == list(range(10))
     assert (sweep.name, sweep.run_name({"seed": 7})) == ("digits_sweep", "digits_seed7")
 
@@ -42,10 +45,10 @@ def test_the_default_is_the_papers_ten_seeds():
 def test_a_grid_is_every_combination(tmp_path):
     path = tmp_path / "sweep.yml"
     path.write_text("parameters: {z_dim: {values: [2, 3]}, init_lr: {value: 1.0e-3}}")
-    sweep = define_sweep(UNSEEDED, [0, 1], str(path), "mine")
+    sweep = define_sweep(parse_flags(UNSEEDED), [0, 1], str(path), "mine")
     assert len(sweep.runs) == 4
     assert sweep.run_name(sweep.runs[3]) == "digits_z_dim_3_init_lr_0.001_seed1"
-    alone = define_sweep(UNSEEDED, None, str(path), None)
+    alone = define_sweep(parse_flags(UNSEEDED), None, str(path), None)
     assert len(alone.runs) == 2 and "seed" not in alone.runs[0]
 
 
@@ -55,8 +58,8 @@ def test_a_random_sweep_draws_the_same_runs_each_time(tmp_path):
         "method: random\nrun_cap: 40\nparameters:\n  init_lr: {min: 1.0e-4, max: 1.0e-2, distribution: log_uniform_values}\n"
         "  z_dim: {min: 2, max: 4}\n  activation: {values: [relu, elu]}\n  gamma_kl_z_pretrain: {min: 0, max: 0.5}\n"
     )
-    runs = define_sweep(UNSEEDED, None, str(path), None).runs
-    assert runs == define_sweep(UNSEEDED, None, str(path), None).runs
+    runs = define_sweep(parse_flags(UNSEEDED), None, str(path), None).runs
+    assert runs == define_sweep(parse_flags(UNSEEDED), None, str(path), None).runs
     assert {run["z_dim"] for run in runs} == {2, 3, 4} and {run["activation"] for run in runs} == {"relu", "elu"}
     rates = sorted(run["init_lr"] for run in runs)
     assert 1e-4 <= rates[0] < 1e-3 < rates[-1] <= 1e-2 and 5e-4 < rates[20] < 2e-3
@@ -120,7 +123,7 @@ def test_a_random_sweep_draws_the_same_runs_each_time(tmp_path):
     ],
 )
 def test_bad_sweeps_are_refused_before_any_training(tmp_path, monkeypatch, sweep_yml, flags, message):
-    monkeypatch.setattr(train, "main", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(train, "train", lambda *_: pytest.fail("trained"))
     if sweep_yml:
         (tmp_path / "sweep.yml").write_text(sweep_yml)
         flags = ["--sweep_config", str(tmp_path / "sweep.yml"), *flags]
@@ -131,7 +134,7 @@ def test_bad_sweeps_are_refused_before_any_training(tmp_path, monkeypatch, sweep
 
 def test_runs_that_differ_in_what_is_not_read_are_named(tmp_path, caplog):
     (tmp_path / "sweep.yml").write_text("parameters: {image_size: {values: [8, 9]}}")  # the digits have their own
-    assert len(define_sweep(FLAGS, None, str(tmp_path / "sweep.yml"), None).runs) == 2
+    assert len(define_sweep(parse_flags(FLAGS), None, str(tmp_path / "sweep.yml"), None).runs) == 2
     assert "{'image_size': 8} and {'image_size': 9} will be the same run" in caplog.text
 
 
@@ -147,7 +150,7 @@ def test_runs_that_differ_in_what_is_not_read_are_named(tmp_path, caplog):
     ],
 )
 def test_a_sweep_that_cannot_be_joined(tmp_path, monkeypatch, flags, message):
-    monkeypatch.setattr(train, "main", _pretend_training)
+    monkeypatch.setattr(train, "train", _pretend_training)
     base = [*FLAGS, "--results_dir", str(tmp_path)]
     assert start_sweep.main([*base, "--seeds", "0"]) == 0
     with pytest.raises(UserError, match=message):
@@ -164,7 +167,7 @@ def _fresh_wandb():
 
 @pytest.mark.usefixtures("_fresh_wandb")
 def test_a_wrong_key_and_a_server_out_of_reach(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "main", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(train, "train", lambda *_: pytest.fail("trained"))
     argv = [*FLAGS, "--results_dir", str(tmp_path), "--wandb_mode", "auto", "--backend", "wandb"]
     monkeypatch.setenv("WANDB_API_KEY", "f" * 40)
     with serving() as server:
@@ -177,7 +180,7 @@ def test_a_wrong_key_and_a_server_out_of_reach(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("_fresh_wandb")
 def test_an_unknown_wandb_sweep(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "main", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(train, "train", lambda *_: pytest.fail("trained"))
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     argv = [*FLAGS, "--results_dir", str(tmp_path), "--wandb_mode", "offline", "--backend", "wandb"]
     with serving() as server:
@@ -199,8 +202,8 @@ def test_an_unknown_wandb_sweep(tmp_path, monkeypatch):
     ],
 )
 def test_wandb_shares_out_the_runs_where_a_key_is_found(tmp_path, monkeypatch, flags, key, file, kind):
-    monkeypatch.setattr(sweep_scripts, "OptunaSweep", lambda *_: pytest.fail("optuna"))
-    monkeypatch.setattr(sweep_scripts.WandbSweep, "__init__", lambda *_: pytest.fail("wandb"))
+    monkeypatch.setattr(entries, "OptunaSweep", lambda *_: pytest.fail("optuna"))
+    monkeypatch.setattr(entries.WandbSweep, "__init__", lambda *_: pytest.fail("wandb"))
     monkeypatch.setenv("WANDB_API_KEY", key)
     if file:
         (tmp_path / "digits_sweep").mkdir()
@@ -210,9 +213,9 @@ def test_wandb_shares_out_the_runs_where_a_key_is_found(tmp_path, monkeypatch, f
         start_sweep.main(argv)
 
 
-def _pretend_training(argv, values) -> int:
+def _pretend_training(config) -> int:
     """Leave the metrics of a finished run, without the training."""
-    folder = Path(argv[argv.index("--run_name") - 1]) / argv[-1]
+    folder = Path(config.results_dir) / config.name
     folder.mkdir(parents=True)
     (folder / "metrics.jsonl").write_text('{"epoch": 0, "test_metric/loss": 1.5}\n')
     return 0
@@ -330,8 +333,8 @@ def test_workers_share_cores_and_gpus(monkeypatch, visible, n_gpus, wanted):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    monkeypatch.setattr(sweep_scripts.torch.cuda, "device_count", lambda: n_gpus)
-    monkeypatch.setattr(sweep_scripts.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    environments = [sweep_scripts._environment(worker, 3) for worker in range(3)]
+    monkeypatch.setattr(processes.torch.cuda, "device_count", lambda: n_gpus)
+    monkeypatch.setattr(processes.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    environments = [processes._environment(worker, 3) for worker in range(3)]
     assert [environment["OMP_NUM_THREADS"] for environment in environments] == ["2"] * 3
     assert [environment.get("CUDA_VISIBLE_DEVICES") for environment in environments] == wanted

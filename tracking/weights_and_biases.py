@@ -278,11 +278,13 @@ def requested_mode(config: Config) -> str:
     return MEANING_OF_WANDB_MODE.get(word, "auto")
 
 
-def resolve_wandb_mode(config: Config, settings: Mapping[str, str]) -> str:
+def resolve_wandb_mode(config: Config, settings: Mapping[str, str]) -> Literal["online", "offline", "disabled"]:
     """online, offline or disabled. auto is online where a key is found; online needs the server to be within reach."""
     mode = requested_mode(config)
-    if mode in ("offline", "disabled"):
-        return mode
+    if mode == "disabled":
+        return "disabled"
+    if mode == "offline":
+        return "offline"
     url = _server()
     if not has_wandb_key(config, settings):
         _say_offline(config, "no key found (WANDB_API_KEY, netrc or configs/wandb.local.yml)")
