@@ -1,4 +1,7 @@
-"""Words of start_sweep.py and attach_sweep.py -> what they ask for."""
+"""Words of start_sweep.py and attach_sweep.py -> what they ask for.
+
+PyTorch takes seconds to import and is not needed to read words: what needs it is imported after them.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,6 @@ from typing import Any
 
 from config import parse_flags
 from flags import FlagParser, positive_int
-from sweeps.entries import join_sweep, start_sweep, summarise_sweep
 from sweeps.request import JoinRequest, Sharing, StartRequest
 from sweeps.variation import seeds_from_words
 
@@ -33,6 +35,8 @@ def start_command(description: str | None, argv: Sequence[str] | None) -> int:
         arguments.sweep_name,
         sharing_of(arguments),
     )
+    from sweeps.entries import start_sweep, summarise_sweep
+
     return summarise_sweep(request) if arguments.summarise else start_sweep(request)
 
 
@@ -43,6 +47,8 @@ def join_command(description: str | None, argv: Sequence[str] | None) -> int:
     _add_name_flag(parser)
     add_sharing_flags(parser)
     arguments, settings = read_command(parser, argv)
+    from sweeps.entries import join_sweep
+
     return join_sweep(JoinRequest(settings, arguments.sweep_id, arguments.sweep_name, sharing_of(arguments)))
 
 

@@ -142,7 +142,7 @@ def _number_of_values(parameter: Mapping[str, Any]) -> float:
     if isinstance(values, list) and values:
         return len({_hashable(value) for value in values})
     if isinstance(low, int) and isinstance(high, int) and low <= high and _kind(parameter) == "int_uniform":
-        return min(high - low + 1, 2**62)
+        return high - low + 1 if high - low < 2**62 else math.inf
     return math.inf
 
 

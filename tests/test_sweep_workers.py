@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -25,6 +26,7 @@ from wandb_stub import KEY, serving
 import start_sweep
 import train
 from config import parse_flags
+from sweeps import database
 from sweeps.definition import define_sweep
 from sweeps.optuna_backend import OptunaSweep
 from utils import UserError
@@ -114,6 +116,32 @@ def test_a_worker_that_was_silent_for_a_while_keeps_its_run(tmp_path):
     assert len(metrics_of(folder / "digits_seed0")) == 40
 
 
+def is_alive(process: int) -> bool:
+    """Whether a process exists and has not ended."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc to find the workers")
+def test_workers_end_with_a_parent_that_is_killed_and_give_their_runs_back(tmp_path):
+    folder = tmp_path / "digits_sweep"
+    runs = ["digits_seed0", "digits_seed1"]
+    flags = [*LONG, "--results_dir", str(tmp_path), "--seeds", "0", "1", "--workers", "2"]
+    parent = spawn("start_sweep.py", *flags, stdout=subprocess.DEVNULL)
+    wait_until(lambda: all((folder / run / "checkpoint.pt").exists() for run in runs), parent)
+    workers = [int(word) for word in Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()]
+    assert len(workers) == 2
+    parent.kill()
+    deadline = time.monotonic() + 60
+    while any(map(is_alive, workers)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert runs_by_state(f"sqlite:///{folder / 'sweep.db'}") == {TrialState.WAITING: runs}
+
+
 def test_an_interrupted_worker_gives_its_run_back_at_once(tmp_path):
     folder = tmp_path / "digits_sweep"
     flags = [*LONG, "--results_dir", str(tmp_path), "--seeds", "0"]
@@ -197,6 +225,19 @@ def test_workers_that_come_at_the_same_moment_claim_each_run_once(tmp_path, requ
         assert sorted(claimed) == ["digits_seed0", "digits_seed1", "digits_seed2"]
 
 
+def test_a_locked_data_base_is_said_after_a_while_and_waited_for(tmp_path, caplog, monkeypatch):
+    assert database.SAY_AFTER_SECONDS <= 5
+    monkeypatch.setattr(database, "SAY_AFTER_SECONDS", 0.2)
+    sweep = OptunaSweep(define_sweep(parse_flags([*FLAGS, "--results_dir", str(tmp_path)]), [0]), None, 60)
+    sweep.start()
+    assert "no answer" not in caplog.text
+    other = sqlite3.connect(tmp_path / "digits_sweep" / "sweep.db", check_same_thread=False)
+    other.execute("BEGIN EXCLUSIVE")
+    threading.Timer(1.5, other.rollback).start()
+    assert [result.state for result in sweep.results()] == ["waiting"]
+    assert caplog.text.count("no answer for 0.2 s; another program may have locked it; waiting") == 1
+
+
 # --- PostgreSQL, for several machines
 
 
@@ -246,6 +287,24 @@ def test_two_clones_share_a_sweep_through_postgresql(tmp_path, postgresql):
     assert all("6 runs: 6 finished" in text for text in said)  # each clone sums up the runs of both
     first_csv, second_csv = [(clone / "results" / "digits_sweep" / "summary.csv").read_text() for clone in clones]
     assert first_csv == second_csv and ",digit,accuracy,6," in first_csv
+
+
+@pytest.mark.parametrize("n_workers", ["1", "2"])
+def test_a_password_in_the_address_of_the_data_base_reaches_no_file(tmp_path, postgresql, n_workers):
+    """wandb writes the command line of its process into its files, which 'wandb sync' uploads."""
+    address = postgresql.replace("mfcvae@", "mfcvae:not-for-files@")
+    name, places = f"secret{n_workers}", ("HOME", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "TMPDIR")
+    flags = ["--results_dir", str(tmp_path), "--sweep_name", name, "--wandb_mode", "offline", "--workers", n_workers]
+    with (tmp_path / "said").open("w") as said:
+        worker = spawn(
+            "start_sweep.py", *flags, "--seeds", "0", "1", "--storage", address, "--backend", "optuna",
+            stdout=said, stderr=said, env=os.environ | dict.fromkeys(places, str(tmp_path)),
+        )  # fmt: skip
+        assert worker.wait(600) == 0
+    contents = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    logs = [content for path, content in contents.items() if path.suffix == ".wandb"]
+    assert len(logs) == 2 and all((b"--seeds" in log) == (n_workers == "1") for log in logs)  # where it would be
+    assert [path for path, content in contents.items() if b"not-for-files" in content] == []
 
 
 # --- Weights & Biases

@@ -16,10 +16,10 @@ import start_sweep
 import train
 from config import parse_flags
 from sweeps import entries, processes
-from sweeps.definition import define_sweep
+from sweeps.definition import Sweep, check_sweep, define_sweep
 from sweeps.results import RunResult, accuracy_curves, best_facet
 from sweeps.summary import read_curves, report_sweep, summarise_results, write_summary
-from sweeps.variation import seeds_from_words
+from sweeps.variation import Variation, seeds_from_words
 from utils import UserError
 
 FLAGS = [*UNSEEDED, *NO_FIGURES]
@@ -63,6 +63,31 @@ def test_a_random_sweep_draws_the_same_runs_each_time(tmp_path):
     assert {run["z_dim"] for run in runs} == {2, 3, 4} and {run["activation"] for run in runs} == {"relu", "elu"}
     rates = sorted(run["init_lr"] for run in runs)
     assert 1e-4 <= rates[0] < 1e-3 < rates[-1] <= 1e-2 and 5e-4 < rates[20] < 2e-3
+
+
+LIST_OF_59 = f"{{values: {list(range(1, 60))}}}"
+FIVE_LISTS_OF_59 = "parameters:" + "".join(
+    f"\n  {key}: {LIST_OF_59}" for key in ("seed", "z_0_dim", "z_1_dim", "n_clusters_0", "n_clusters_1")
+)
+
+
+def test_a_grid_that_is_too_large_has_its_first_runs_under_a_cap(tmp_path):
+    """59^5 combinations: they must not be listed first."""
+    path = tmp_path / "sweep.yml"
+    path.write_text(f"{FIVE_LISTS_OF_59}\nrun_cap: 2")
+    runs = define_sweep(parse_flags(UNSEEDED), None, str(path)).runs
+    assert [run["n_clusters_1"] for run in runs] == [1, 2] and {run["seed"] for run in runs} == {1}
+
+
+def test_making_a_sweep_reads_nothing():
+    sweep = Sweep({"config_args_path": "no/such.yml"}, Variation({"seed": {"values": [0]}}))
+    with pytest.raises(UserError, match="no such file"):
+        check_sweep(sweep)
+
+
+def test_a_flag_that_no_run_reads_is_named_once(caplog):
+    define_sweep(parse_flags([*FLAGS, "--image_size", "8"]), [0, 1])
+    assert caplog.text.count("--image_size has no effect: dataset is digits") == 1
 
 
 # --- what is refused, before any training
@@ -116,6 +141,16 @@ def test_a_random_sweep_draws_the_same_runs_each_time(tmp_path):
         ("parameters: {1: {values: [2]}}", [], "must be the name of a setting"),
         ("method: random\nrun_cap: 2\nparameters: {init_lr: {min: 0, max: .inf}}", [], "is not understood"),
         ("method: random\nrun_cap: 3\nparameters: {seed: {values: [0, 1]}}", [], "2 different runs only"),
+        ("method: random\nrun_cap: 1000000000\nparameters: {seed: {values: [0, 1]}}", [], "2 different runs only"),
+        ("method: random\nrun_cap: 1000000000\nparameters: {init_lr: {min: 0.1, max: 0.2}}", [], "10,000 are the most"),
+        (f"method: random\nrun_cap: {10**90}\nparameters: {{seed: {{min: 0, max: {10**99}}}}}", [], "are the most"),
+        (None, ["--seeds", "0", "..", "100000000000"], "10,000 are the most; name fewer seeds"),
+        (None, ["--seeds", "0", "..", "9" * 5000], "is not a seed"),
+        (FIVE_LISTS_OF_59, [], "714,924,299 runs, and 10,000 are the most; use fewer values, or run_cap"),
+        (None, ["--storage", "postgresql://user:sec/secret@127.0.0.1:1/x"], "cannot be used"),
+        (None, ["--storage", "postgresql://user@127.0.0.1:secret/x"], "not the address of a data base"),
+        (None, ["--storage", "postgresql://user:{secret}@127.0.0.1:1/x"], "not the address of a data base"),
+        (None, ["--storage", "postgresql://user@127.0.0.1:1/x?password=secret"], "cannot be used"),
         (None, ["--sweep_name", "../x"], "--sweep_name '../x'"),
         (None, ["--device", "cuda:7"], "use auto or cpu"),
         (None, ["--dataset", "folder", "--data_dir", "no/such", "--image_size", "8"], "no/such"),
