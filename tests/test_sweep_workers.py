@@ -227,10 +227,9 @@ def test_workers_that_come_at_the_same_moment_claim_each_run_once(tmp_path, requ
 
 def test_a_locked_data_base_is_said_after_a_while_and_waited_for(tmp_path, caplog, monkeypatch):
     assert database.SAY_AFTER_SECONDS <= 5
-    monkeypatch.setattr(database, "SAY_AFTER_SECONDS", 0.2)
     sweep = OptunaSweep(define_sweep(parse_flags([*FLAGS, "--results_dir", str(tmp_path)]), [0]), None, 60)
     sweep.start()
-    assert "no answer" not in caplog.text
+    monkeypatch.setattr(database, "SAY_AFTER_SECONDS", 0.2)
     other = sqlite3.connect(tmp_path / "digits_sweep" / "sweep.db", check_same_thread=False)
     other.execute("BEGIN EXCLUSIVE")
     threading.Timer(1.5, other.rollback).start()
