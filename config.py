@@ -108,13 +108,19 @@ class Config:
 
     # --- the data
     dataset: Literal[
-        "fast_mnist", "fast_fashion_mnist", "fast_svhn", "fast_3dshapes", "digits", "rooms", "folder", "npz"
-    ] = "fast_mnist"
-    """Which data to cluster; digits come with scikit-learn, rooms are drawn, folder and npz are your own images."""
+        "fast_mnist", "fast_fashion_mnist", "fast_svhn", "fast_3dshapes", "digits", "coloured_digits", "rooms",
+        "folder", "npz",
+    ] = "fast_mnist"  # fmt: skip
+    """Which data to cluster; digits and coloured_digits come with scikit-learn, rooms are drawn, folder and npz are
+    your own images."""
     data_dir: str = "data"
     """Folder of the datasets; folder: that of your images; npz: your file, or the folder that holds it."""
     image_size: Annotated[_Whole, Field(ge=1, le=10**6)] | None = None
     """folder and npz: side in pixels to which images are cropped and resized; npz: none keeps their size."""
+    max_megapixels: Positive = 179
+    """folder and npz: larger images are refused, as a damaged or malicious file may claim any size."""
+    skip_broken: bool = False
+    """folder: leave out pictures that cannot be read, instead of stopping; they are listed in any case."""
     factors_variation_dict: dict[str, Some[NonNegative]] = dataclasses.field(
         default_factory=lambda: {
             "floor_hue": [0],
@@ -381,8 +387,11 @@ def portable_settings(config: Config) -> dict[str, Any]:
 
 
 def different_settings(before: Mapping[str, Any], config: Config) -> str:
-    """The settings that a run was started with and that differ now, as text; empty where there are none."""
-    now = dataclasses.asdict(config)
+    """The settings that a run was started with and that differ now, as text; empty where there are none.
+
+    A setting that the version of that time did not know had its default.
+    """
+    before, now = dataclasses.asdict(Config()) | dict(before), dataclasses.asdict(config)
     names = [name for name in now if name not in MAY_CHANGE_ON_RESUME and before.get(name) != now[name]]
     return ", ".join(f"{name} ({_plainly(before.get(name))} there, {_plainly(now[name])} now)" for name in names)
 

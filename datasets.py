@@ -11,9 +11,8 @@ import itertools
 import logging
 import math
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -23,8 +22,9 @@ from torch import Tensor
 
 from config import FACTOR_SIZES, OWN_IMAGES, Config
 from readers.arrays import ImageArrays
-from readers.own_images import OWN_READERS
-from readers.published import read_digits, read_mnist, read_svhn
+from readers.own_images import OWN_READERS, OwnFacts
+from readers.published import INKS, read_coloured_digits, read_digits, read_mnist, read_svhn
+from readers.texts import class_names
 from readers.threedshapes import allowed_indices, read_3dshapes
 from rendering.rooms import read_rooms
 from utils import UserError
@@ -87,6 +87,9 @@ DATASETS = {
     "rooms": DatasetSpec(
         *("rooms", (3, 32, 32), "normal", "sigmoid", 320, 80, ("shape", "floor_hue"), (SHAPES, HUES)),
     ),
+    "coloured_digits": DatasetSpec(
+        *("coloured_digits", (3, 8, 8), "normal", "sigmoid", 1_437, 360, ("digit", "colour"), (DIGITS, tuple(INKS))),
+    ),
 }
 
 _READERS: dict[str, Callable[[Config], ImageArrays]] = {
@@ -96,6 +99,7 @@ _READERS: dict[str, Callable[[Config], ImageArrays]] = {
     "fast_3dshapes": read_3dshapes,
     "digits": read_digits,
     "rooms": read_rooms,
+    "coloured_digits": read_coloured_digits,
 }
 
 
@@ -132,9 +136,16 @@ class Dataset:
 
 
 def dataset_spec(config: Config) -> DatasetSpec:
-    """State the facts about the configured data set: known before any file is read, except for own images."""
+    """State the facts about the configured data set, before any image is loaded.
+
+    Those of own images are taken from names and headers.
+
+    Raises:
+        UserError: own images are missing or not what they should be.
+    """
     if config.dataset in OWN_IMAGES:
-        return load_dataset(config, torch.device("cpu")).spec
+        facts = OWN_READERS[config.dataset].facts(config)
+        return _own_spec(config, facts, _own_classes(facts))
     spec = DATASETS[config.dataset]
     if config.dataset != "fast_3dshapes":
         return spec
@@ -146,6 +157,31 @@ def dataset_spec(config: Config) -> DatasetSpec:
         n_test=n_images - n_train,
         label_names=tuple(config.factors_label_list),
         class_names=tuple(_factor_names(factor) for factor in config.factors_label_list),
+    )
+
+
+def _own_classes(facts: OwnFacts) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Find the classes of each label that has several: their values (K,), and the index (N,) of each image's class."""
+    classes = {name: np.unique(values, return_inverse=True) for name, values in facts.labels.items()}
+    for name in [name for name, (values, _) in classes.items() if len(values) < 2]:
+        log.warning("%s: '%s' has one class only, which tells nothing, and is left out", facts.path, name)
+        del classes[name]
+    return classes
+
+
+def _own_spec(config: Config, facts: OwnFacts, classes: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> DatasetSpec:
+    """State the facts about own images; where no test split is given, 80 percent are for training."""
+    n_train = facts.n_images * 4 // 5 if facts.n_train is None else facts.n_train
+    return DatasetSpec(
+        name=config.data_name,
+        image_shape=facts.image_shape,
+        likelihood="normal",
+        output_activation="sigmoid",
+        n_train=n_train,
+        n_test=facts.n_images - n_train,
+        label_names=tuple(classes),
+        class_names=tuple(class_names(values.tolist()) for values, _ in classes.values()),
+        has_even_classes=False,
     )
 
 
@@ -199,30 +235,17 @@ def _split(arrays: ImageArrays, spec: DatasetSpec, seed: int) -> Dataset:
 
 
 def _read_own(config: Config) -> Dataset:
-    """Read own images with facts that come from them; where no test split is given, 80 percent are for training."""
-    images, labels, n_train, path = OWN_READERS[config.dataset](Path(config.data_dir), config.image_size)
-    classes = {name: np.unique(values, return_inverse=True) for name, values in labels.items()}
-    for name in [name for name, (values, _) in classes.items() if len(values) < 2]:
-        log.warning("%s: '%s' has one class only, which tells nothing, and is left out", path, name)
-        del classes[name]
-    indices = np.array([index for _, index in classes.values()], np.int64).reshape(-1, len(images)).T  # (N, L)
-    for_training = len(images) * 4 // 5 if n_train is None else n_train
-    spec = DatasetSpec(
-        name=config.data_name,
-        image_shape=images.shape[1:],
-        likelihood="normal",
-        output_activation="sigmoid",
-        n_train=for_training,
-        n_test=len(images) - for_training,
-        label_names=tuple(classes),
-        class_names=tuple(tuple(map(str, values.tolist())) for values, _ in classes.values()),
-        has_even_classes=False,
-    )
+    """Read own images with the facts that come from them."""
+    facts, images = OWN_READERS[config.dataset].read(config)
+    classes = _own_classes(facts)
+    spec = _own_spec(config, facts, classes)
+    indices = [index for _, index in classes.values()]
+    labels = np.array(indices, np.int64).reshape(-1, len(images)).T  # (N, L)
     colour, (height, width) = "grey" if images.shape[1] == 1 else "RGB", images.shape[2:]
     found = ", ".join(f"{name} ({len(values)} classes)" for name, (values, _) in classes.items()) or "no labels"
-    source = f"{len(images):,} images of {path}, {colour}, {width} x {height} pixels, {found}"
+    source = f"{len(images):,} images of {facts.path}, {colour}, {width} x {height} pixels, {found}"
     log.info("%s: %s", config.dataset, source)
-    dataset = _split(ImageArrays(images, indices, source, n_train), spec, config.seed)
+    dataset = _split(ImageArrays(images, labels, source, facts.n_train), spec, config.seed)
     return dataclasses.replace(dataset, spec=dataclasses.replace(spec, checksum=_checksum(dataset)))
 
 

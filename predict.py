@@ -4,8 +4,9 @@
 
 --images takes a folder, images, or one .npz with an array `images`, (N, H, W) or (N, H, W, C) uint8. Every image is
 turned as its EXIF data say, converted to grey or RGB (transparent parts become white, 16-bit grey is divided by 256),
-cropped to the centre and resized as the model expects. Images are read batch by batch: memory does not grow with their
-number. Exit code 1 if some could not be read; they are listed and left out.
+cropped to the centre and resized as the model expects. Every page of a TIFF is an image: scan.tif#2 is the second.
+Images are read batch by batch: memory does not grow with their number. Exit code 1 if some could not be read; they are
+listed and left out.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from evaluation.opening import model_parser
 from evaluation.predictions import predict, responsibilities
+from flags import positive_int
 from interrupts import run_script
 from load_model import load_model_from_save_dict
 from mfcvae import MFCVAE
-from readers.image_files import ImageSource, open_images
+from readers.image_files import MAX_MEGAPIXELS
+from readers.sources import ImageSource, open_images
 from utils import UserError, make_folder, one_line, resolve_device, write_atomically
 
 log = logging.getLogger(__name__)
@@ -110,23 +113,22 @@ def write_table(file: TextIO, model: MFCVAE, source: ImageSource, columns: Colum
 
 
 def predict_files(
-    model: MFCVAE, images: Sequence[str], output: Path, columns: Columns = Columns(), batch_size: int = 1000
+    model: MFCVAE, source: ImageSource, output: Path, columns: Columns = Columns(), batch_size: int = 1000
 ) -> Counts:
     """Write the clusters of images as a table, the whole of it or nothing.
 
     Args:
         model: a trained model.
-        images: a folder, images, or one .npz.
+        source: images in the model's shape, as `open_images` gives them.
         output: the .csv to write.
         columns: what the table holds beside clusters and confidences.
         batch_size: images that are read and predicted at once.
 
     Raises:
-        UserError: the images are none, the table would replace one of them, or something cannot be read or written.
+        UserError: no image can be read, the table would replace one of them, or something cannot be read or written.
     """
-    source = open_images(images, model.spec.image_shape)
     make_folder(output.absolute().parent)
-    if output.exists() and os.path.realpath(output) in map(os.path.realpath, source.files):
+    if os.path.exists(output) and os.path.realpath(output) in map(os.path.realpath, source.files):
         raise UserError(f"--output {output}: one of the --images, which the table would replace; choose another name")
     log.info("%s", source.describe())
     counts = Counts()
@@ -136,6 +138,10 @@ def predict_files(
         with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             nonlocal counts
             counts = write_table(file, model, source, columns, batch_size)
+        if not counts.written:
+            raise UserError(
+                f"none of the {counts.unreadable} images can be read (listed above); {output} is left as it is"
+            )
 
     write_atomically(output, write)
     return counts
@@ -149,11 +155,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help="the table to write, .csv")
     parser.add_argument("--with_means", action="store_true", help="also the means m_j(x) of q(z_j|x)")
     parser.add_argument("--with_responsibilities", action="store_true", help="also q(c_j|x) of every cluster")
+    parser.add_argument(
+        "--max_megapixels", type=positive_int, default=MAX_MEGAPIXELS, help=f"of one image [{MAX_MEGAPIXELS}]"
+    )
     arguments = parser.parse_args(argv)
     model, config = load_model_from_save_dict(arguments.model_path, resolve_device(arguments.device))
     columns = Columns(arguments.with_means, arguments.with_responsibilities)
     batch_size = arguments.batch_size or config.eval_batch_size
-    counts = predict_files(model, arguments.images, arguments.output, columns, batch_size)
+    source = open_images(arguments.images, model.spec.image_shape, arguments.max_megapixels)
+    counts = predict_files(model, source, arguments.output, columns, batch_size)
     unread = f"; {counts.unreadable} could not be read (listed above)" if counts.unreadable else ""
     log.info("wrote %s: %d images%s", arguments.output, counts.written, unread)
     return 1 if counts.unreadable else 0

@@ -28,7 +28,17 @@ import yaml
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from datasets import Dataset, DatasetSpec, Split, dataset_spec, load_dataset, split_labels, to_float, training_batches
+from datasets import (
+    Dataset,
+    DatasetSpec,
+    Split,
+    check_counts,
+    dataset_spec,
+    load_dataset,
+    split_labels,
+    to_float,
+    training_batches,
+)
 from evaluation.figures import are_due, generation_figures, split_figures
 from evaluation.metric_names import Metric, loss_term_name, metrics_in
 from evaluation.predictions import SCALAR_TERMS, Forward, at_means, observe, predict, predict_with_terms
@@ -362,6 +372,7 @@ def train(config: Config) -> int:
 def show_plan(config: Config) -> None:
     """Print what a run of this configuration is going to do (--dry_run)."""
     spec = dataset_spec(config)
+    check_counts(config, spec.n_train, spec.n_test)
     print(describe_plan(config, spec, empty_model(config, spec)))
     warn_of_unfinished_fade_in(config, n_batches_per_epoch(config, spec.n_train))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import threading
+import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parent
 """The project's folder: what comes with the code (configs/, pretrained_models/, graphics/) lies in it."""
-
+NOT_DRAWN = {"Cc", "Cs", "Zl", "Zp"}
+"""Unicode's categories of control codes, halves of pairs, and separators of lines and paragraphs."""
 MAX_MESSAGE = 3000
 """Characters of an error's line; values that it quotes have at most 200 each."""
 
@@ -30,7 +32,18 @@ class UserError(Exception):
     def __init__(self, message: str):
         """Join lines, as the reasons of libraries may have several, and cut what nobody would read to the end."""
         text = " ".join(line.strip() for line in message.splitlines())
-        super().__init__(text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]} ...")
+        super().__init__(printable(text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]} ..."))
+
+
+def printable(text: str) -> str:
+    r"""Write control codes and what is no text as escapes, like \x00, so that a text can be drawn and written."""
+    return "".join(_escaped(c) if unicodedata.category(c) in NOT_DRAWN else c for c in text)
+
+
+def _escaped(character: str) -> str:
+    """Escape a character. A byte of a file name that is no UTF-8 is half a pair in Python: it is written as that byte."""
+    code = ord(character)
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else character.encode("unicode_escape").decode()
 
 
 def one_line(error: BaseException | str, length: int = 200) -> str:

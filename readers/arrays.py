@@ -1,4 +1,4 @@
-"""What every reader of a data set gives: plain arrays. Tensors and splits are made of them by datasets.py."""
+"""What readers give: plain arrays. Tensors and splits are made of them by datasets.py."""
 
 from __future__ import annotations
 
@@ -25,6 +25,17 @@ class ImageArrays(NamedTuple):
     """How many come first and are for training; None where they are to be split by the seed."""
     is_synthetic: bool = False
     """Whether they were rendered in place of the original ones."""
+
+
+class ImageBatch(NamedTuple):
+    """Some images and those that could not be read."""
+
+    names: list[str]
+    """Path or index of each image."""
+    images: np.ndarray
+    """(B, C, H, W) uint8"""
+    unreadable: tuple[str, ...] = ()
+    """Path of each image that could not be read."""
 
 
 @contextmanager

@@ -1,351 +1,218 @@
-"""Images from files, batch by batch or all at once, in one shape: a folder, single images, or one .npz."""
+"""Image files, read batch by batch as they are needed: a picture each, a TIFF as many as it has pages."""
 
 from __future__ import annotations
 
 import logging
-import math
-import os
-import zipfile
-import zlib
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
+from PIL import Image
 
-from utils import UserError, one_line
+from readers.arrays import ImageBatch
+from readers.pixels import GREY_MODES, Shape, deep_grey, is_grey, picture_pixels, wanted
+from utils import one_line, printable
 
 log = logging.getLogger(__name__)
 
-Shape = tuple[int, int, int]  # (C, H, W)
-HEADER_ONLY = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}  # formats that Pillow knows without reading their pixels
-DARK = 4096  # a 16-bit image without a value as high has at most 12 bits, and less than 16 of 256 values are left
+MAX_MEGAPIXELS = 179
+"""Of one picture, unless a setting raises it: Pillow's own limit."""
+DARK = 4096
+"""A 16-bit picture without a value as high has at most 12 bits, and less than 16 of 256 values are left."""
+PAGED_SUFFIXES = (".tif", ".tiff")
+SUBFILE_TYPE = 254
+"""Tag of a page in a TIFF."""
+SMALLER_OR_MASK = 0b101
+"""Bits of that tag: a smaller copy of another page, or its mask."""
+OF_ONE_PICTURE = ("TIFF", "MPO", "PSD")
+"""Formats whose further frames are read as pages, or belong to the first one."""
 
 
-class ImageBatch(NamedTuple):
-    """Some images and those that could not be read."""
+class Page(NamedTuple):
+    """One picture in a file."""
 
-    names: list[str]
-    """Path or index of each image."""
-    images: np.ndarray
-    """(B, C, H, W) uint8"""
-    unreadable: tuple[str, ...] = ()
-    """Path of each image that could not be read."""
+    file: Path
+    frame: int = 0
+    """Which of the file's frames it is."""
+    is_alone: bool = True
+    """Whether the file holds no other picture."""
 
-
-class ImageSource(Protocol):
-    """Where images come from."""
-
-    image_shape: Shape
-    """What they are brought to."""
-    files: Sequence[Path]
-    """What they are read from."""
-
-    def __len__(self) -> int: ...
-
-    def describe(self) -> str:
-        """One line: how many images, and what is done to them."""
-
-    def batches(self, batch_size: int) -> Iterator[ImageBatch]:
-        """All images in order, in image_shape."""
-
-
-def open_images(paths: Sequence[str], image_shape: Shape) -> ImageSource:
-    """What --images names.
-
-    Raises:
-        UserError: nothing is there, or an .npz does not hold what it should.
-    """
-    if any(Path(path).suffix.lower() == ".npz" for path in paths):
-        if len(paths) > 1:
-            raise UserError(f"--images {' '.join(paths[:3])}: give one .npz alone, or folders and images")
-        return NpzImages(Path(paths[0]), image_shape)
-    return ImageFiles([file for path in paths for file in list_images(Path(path))], image_shape)
-
-
-def list_images(path: Path) -> list[Path]:
-    """The file itself, or a folder's images and those below it, sorted by name; broken links, too, which cannot be read.
-
-    Raises:
-        UserError: nothing is there, or a folder cannot be read.
-    """
-    if path.is_file():
-        return [path]
-    if not path.exists():
-        raise UserError(f"{path}: no such file or folder")
-    Image.init()
-    readable = {suffix for suffix, kind in Image.EXTENSION.items() if kind in Image.OPEN.keys() - HEADER_ONLY}
-    files = sorted(file for file in _files_below(path) if file.suffix.lower() in readable)
-    if not files:
-        raise UserError(f"{path}: no images in this folder; files like .png and .jpg are looked for")
-    return files
-
-
-def _files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Files and broken links of a folder and of those below it; what systems hide there is left out.
-
-    Linked folders, too, unless they lie among the others anyway, or lead back. above: where the folders above really are.
-    """
-    here = Path(os.path.realpath(folder))
-    if folder.is_symlink() and any(here.is_relative_to(other) or other.is_relative_to(here) for other in above):
-        return
-    try:
-        names = os.listdir(folder)
-    except OSError as error:
-        raise UserError(f"{folder}: this folder cannot be read ({error.strerror}); allow it, or move it away") from None
-    for path in (folder / name for name in names if not name.startswith(".") and name != "__MACOSX"):
-        if os.path.isdir(path):
-            yield from _files_below(path, (*above, here))
-        elif os.path.isfile(path) or not os.path.exists(path):  # no sockets or pipes, which would be waited for
-            yield path
-
-
-def read_all(source: ImageSource) -> np.ndarray:
-    """All images of a source: (N, C, H, W) uint8.
-
-    Raises:
-        UserError: some cannot be read; they have all been listed. Or the memory does not suffice.
-    """
-    images = _room_for(source)
-    unreadable, n_read = [], 0
-    with tqdm(total=len(source), desc="images", unit="image", disable=None) as bar, logging_redirect_tqdm():
-        for batch in source.batches(500):
-            images[n_read : n_read + len(batch.names)] = batch.images
-            n_read += len(batch.names)
-            unreadable += batch.unreadable
-            bar.update(len(batch.names) + len(batch.unreadable))
-    if unreadable:
-        raise UserError(
-            f"{len(unreadable)} of {len(source)} images cannot be read (listed above), the first is {unreadable[0]}; "
-            "repair or delete them"
-        )
-    return images
-
-
-def _room_for(source: ImageSource) -> np.ndarray:
-    """(N, C, H, W) uint8 that are yet to be read."""
-    shape = (len(source), *source.image_shape)
-    try:
-        return np.empty(shape, np.uint8)
-    except (MemoryError, ValueError):  # numpy says the latter where the size is not even a number for it
-        raise UserError(
-            f"{shape[0]:,} images ({_wanted(source.image_shape)}) take {math.prod(shape) / 2**30:,.1f} GiB, more memory than "
-            "there is; use a smaller --image_size, or fewer images"
-        ) from None
-
-
-# --- one image
-
-
-def fit_image(image: Image.Image, image_shape: Shape) -> np.ndarray:
-    """An image of any mode and size -> (C, H, W) uint8, transparent parts on white, 16-bit grey divided by 256.
-
-    The largest centred part of the wanted proportions is resized, so that nothing is stretched. Whole reductions are means of blocks, exactly as the 3DShapes data set is halved; other sizes are resampled.
-    """
-    channels, height, width = image_shape
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))  # Pillow would clip instead of scaling
-    elif image.mode in ("I", "F"):
-        raise ValueError(f"pixels of mode {image.mode} have no known range")
-    image = _on_white(image).convert("L" if channels == 1 else "RGB")
-    if image.size != (width, height):
-        image = _centre(image, width, height)
-        if image.width % width == 0 and image.height % height == 0:
-            image = image.reduce((image.width // width, image.height // height))
-        else:
-            image = image.resize((width, height), Image.Resampling.BILINEAR)
-    pixels = np.asarray(image).reshape(height, width, channels)
-    return pixels.transpose(2, 0, 1)
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """An image turned as its EXIF orientation says."""
-    image.load()  # what is damaged in the pixels is an error, what is in the EXIF is not
-    with suppress(Exception):
-        image = ImageOps.exif_transpose(image)
-    return image
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    """An image with white behind its transparent parts; an opaque one as it is."""
-    if not image.has_transparency_data:
-        return image
-    layer = image.convert("RGBA")
-    if layer.getextrema()[3][0] == 255:
-        return image
-    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-
-
-def _centre(image: Image.Image, width: int, height: int) -> Image.Image:
-    """The largest centred part that is as wide to high as width to height."""
-    scale = min(image.width / width, image.height / height)
-    w, h = max(round(scale * width), 1), max(round(scale * height), 1)
-    left, top = (image.width - w) // 2, (image.height - h) // 2
-    return image.crop((left, top, left + w, top + h))
-
-
-def _wanted(image_shape: Shape) -> str:
-    channels, height, width = image_shape
-    return f"{'grey' if channels == 1 else 'RGB'}, {width} x {height} pixels"
-
-
-# --- files
+    @property
+    def name(self) -> str:
+        """The file's path; where it holds several pictures followed by the number of the page, from 1."""
+        return str(self.file) if self.is_alone else f"{self.file}#{self.frame + 1}"
 
 
 class ImageFiles:
-    """Image files, read as they are needed."""
+    """Image files that are brought to one shape."""
 
-    def __init__(self, files: list[Path], image_shape: Shape):
+    def __init__(self, files: Sequence[Path], image_shape: Shape, max_megapixels: float = MAX_MEGAPIXELS):
+        """List the pages of all files, in order.
+
+        Args:
+            files: what to read.
+            image_shape: what every picture is brought to.
+            max_megapixels: larger pictures count as unreadable.
+        """
         self.files = files
         self.image_shape = image_shape
-        self.dark: dict[Path, int] = {}  # 16-bit images that use few values: how many
-        self.has_warned = False
+        self.max_megapixels = max_megapixels
+        with self._pillow():
+            self.pages = [page for file in files for page in _pages(file)]
+        self.dark: dict[str, int] = {}
+        """16-bit pictures that use few values -> how many."""
+        self.n_frames: dict[str, int] = {}
+        """Pictures with further frames, which are not read -> how many frames."""
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.pages)
 
     def describe(self) -> str:
-        wanted = _wanted(self.image_shape)
-        return f"{len(self):,} image files, converted, cropped and resized to {wanted} where they differ"
+        """Say how many pictures there are, and what is done to them."""
+        pages = "" if len(self.pages) == len(self.files) else f" (pages of {len(self.files):,} files)"
+        goal = wanted(self.image_shape)
+        return f"{len(self):,} image files{pages}, converted, cropped and resized to {goal} where they differ"
 
     def batches(self, batch_size: int) -> Iterator[ImageBatch]:
+        """Yield all pictures in order; each that cannot be read is logged with the reason."""
+        has_warned = False
         with ThreadPoolExecutor() as pool:  # while Pillow decodes, other threads run
-            for start in range(0, len(self.files), batch_size):
-                files = self.files[start : start + batch_size]
-                names, images, unreadable = [], [], []
-                for file, image in zip(files, pool.map(self._read, files), strict=True):
-                    if isinstance(image, Exception):
-                        log.warning("cannot read %s: %s", file, one_line(image, 120))
-                        unreadable.append(str(file))
-                    else:
-                        names.append(str(file))
-                        images.append(image)
-                self._warn_of_dark(files)
-                pixels = np.stack(images) if images else np.empty((0, *self.image_shape), np.uint8)
-                yield ImageBatch(names, pixels, tuple(unreadable))
+            for start in range(0, len(self.pages), batch_size):
+                yield self._batch(pool, self.pages[start : start + batch_size])
+                has_warned = has_warned or self._warn_of_dark()
+        self._warn_of_frames()
 
-    def _read(self, file: Path) -> np.ndarray | Exception:
-        """(C, H, W), or what is wrong with the file."""
+    def look(self) -> tuple[list[str], bool]:
+        """Look at the headers, and at the pixels of as few pictures as it takes.
+
+        Returns the names of those that cannot be opened, and whether the others are all grey, whatever their files say.
+        """
+        unreadable, all_grey = list[str](), True
+        with self._pillow():
+            for page in self.pages:
+                try:
+                    with Image.open(page.file) as image:
+                        mode = self._turn_to(image, page).mode
+                        if all_grey and mode not in GREY_MODES:
+                            all_grey = is_grey(picture_pixels(image, self.image_shape)[None])
+                except Exception as error:  # Pillow's readers raise errors of many kinds
+                    log.warning("cannot read %s: %s", printable(page.name), self._reason(error))
+                    unreadable.append(page.name)
+        return unreadable, all_grey
+
+    def _batch(self, pool: ThreadPoolExecutor, pages: Sequence[Page]) -> ImageBatch:
+        """Read some pages, those of one file in one go."""
+        by_file = [list(of_file) for _, of_file in groupby(pages, key=lambda page: page.file)]
+        with self._pillow():
+            found = [image for images in pool.map(self._read, by_file) for image in images]
+        names, images, unreadable = [], [], []
+        for page, image in zip(pages, found, strict=True):
+            if isinstance(image, np.ndarray):
+                names.append(page.name)
+                images.append(image)
+            else:
+                log.warning("cannot read %s: %s", printable(page.name), image)
+                unreadable.append(page.name)
+        pixels = np.stack(images) if images else np.empty((0, *self.image_shape), np.uint8)
+        return ImageBatch(names, pixels, tuple(unreadable))
+
+    def _read(self, pages: Sequence[Page]) -> list[np.ndarray | str]:
+        """Read pages of one file: of each (C, H, W), or what is wrong with it."""
+        found: list[np.ndarray | str] = []
         try:
-            with Image.open(file) as image:
-                if image.mode.startswith("I;16") and 0 < (brightest := int(np.asarray(image).max())) < DARK:
-                    self.dark[file] = brightest + 1
-                return fit_image(_upright(image), self.image_shape)
+            with Image.open(pages[0].file) as image:
+                for page in pages:
+                    found.append(self._read_page(image, page))
         except Exception as error:  # Pillow's readers raise errors of many kinds
-            return error
+            found += [self._reason(error)] * (len(pages) - len(found))
+        return found
 
-    def _warn_of_dark(self, files: Sequence[Path]) -> None:
-        """Name the first dark one of all files, once."""
-        first = next((file for file in files if file in self.dark), None)
-        if first and not self.has_warned:
-            self.has_warned = True
+    def _read_page(self, image: Image.Image, page: Page) -> np.ndarray | str:
+        """Read a page of an open file: (C, H, W), or what is wrong with it."""
+        try:
+            self._turn_to(image, page)
+            n_frames = getattr(image, "n_frames", 1)
+            if n_frames > 1 and image.format not in OF_ONE_PICTURE:
+                self.n_frames[page.name] = n_frames
+            pixels = picture_pixels(image, self.image_shape)
+            depth = deep_grey(image)
+            if depth and depth.bits == 16 and 0 < (brightest := int(np.asarray(image).max())) < DARK:
+                self.dark[page.name] = brightest + 1
+            return pixels
+        except Exception as error:
+            return self._reason(error)
+
+    def _turn_to(self, image: Image.Image, page: Page) -> Image.Image:
+        """Turn an open file to a page.
+
+        Raises:
+            ValueError: it has more pixels than are allowed.
+        """
+        if page.frame:
+            image.seek(page.frame)
+        if image.width * image.height > self.max_megapixels * 1e6:
+            raise ValueError(self._too_large(f"{image.width} x {image.height} pixels"))
+        return image
+
+    def _too_large(self, size: str) -> str:
+        """Say that a picture is larger than allowed."""
+        return f"{size}: more than --max_megapixels {self.max_megapixels:g}; raise it if the picture is what it seems"
+
+    def _reason(self, error: Exception) -> str:
+        """Say in a line why a picture cannot be read."""
+        if isinstance(error, Image.DecompressionBombError):
+            return self._too_large(one_line(error).split(" exceeds")[0])
+        return printable(one_line(error, 120))
+
+    @contextmanager
+    def _pillow(self) -> Iterator[None]:
+        """Put our limit of pixels in the place of Pillow's, which refuses twice as many; nothing but errors is said."""
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, int(self.max_megapixels * 1e6)
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+                yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+    def _warn_of_dark(self) -> bool:
+        """Name the first dark picture, if there is one."""
+        if self.dark:
             log.warning(
                 "%s uses only %d of 65536 values; 16-bit grey is divided by 256, so that it and others like it become "
                 "almost black: scale them to the whole range, or save them with 8 bits",
-                *(first, self.dark[first]),
+                *(printable(min(self.dark)), self.dark[min(self.dark)]),
+            )
+        return bool(self.dark)
+
+    def _warn_of_frames(self) -> None:
+        """Say of how many pictures only the first frame was read."""
+        if self.n_frames:
+            log.warning(
+                "%d files such as %s hold %d frames: of each the first is read; "
+                "save them as pages of a TIFF to have all",
+                *(len(self.n_frames), printable(min(self.n_frames)), sum(self.n_frames.values())),
             )
 
 
-# --- one .npz
+def _pages(file: Path) -> list[Page]:
+    """List the pictures in a file; one that cannot be opened counts as one, and is named when it is read."""
+    if not file.name.lower().endswith(PAGED_SUFFIXES):
+        return [Page(file)]
+    try:
+        with Image.open(file) as image:
+            frames = [frame for frame in range(getattr(image, "n_frames", 1)) if _is_picture(image, frame)] or [0]
+    except Exception:
+        frames = [0]
+    return [Page(file, frame, len(frames) == 1) for frame in frames]
 
 
-def npz_arrays(path: Path) -> list[str]:
-    """Names of the arrays in an .npz."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    with _Reading(path) as archive:
-        return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-
-
-def read_npz_array(path: Path, name: str) -> np.ndarray:
-    """A small array of an .npz, whole. Python objects, which would have to be unpickled, are refused."""
-    with _Reading(path) as archive, archive.open(f"{name}.npy") as member:
-        try:
-            return np.lib.format.read_array(member, allow_pickle=False)
-        except ValueError as error:
-            raise UserError(f"{path}: '{name}' cannot be read ({error}); save numbers or texts of one type") from None
-
-
-class NpzImages:
-    """An array of images in an .npz. numpy would read it whole; here its bytes are streamed out of the zip file."""
-
-    def __init__(self, path: Path, image_shape: Shape | None = None, name: str = "images"):
-        """image_shape: what to bring the images to; None keeps their shape."""
-        self.path = path
-        self.files = [path]
-        self.name = name
-        names = npz_arrays(path)
-        if name not in names:
-            raise UserError(f"{path}: holds no array '{name}' (but {', '.join(names[:5]) or 'nothing'})")
-        with _Reading(path) as archive, archive.open(f"{name}.npy") as member:
-            self.shape = self._read_header(member)
-        _, height, width, channels = self.shape
-        self.image_shape = image_shape or (channels, height, width)
-
-    def _read_header(self, member: zipfile.ZipExtFile) -> tuple[int, int, int, int]:
-        """(N, H, W, C) of an array that we can stream; leaves the member at the first pixel."""
-        version = np.lib.format.read_magic(member)
-        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
-        if read is None:
-            raise UserError(f"{self.path}: '{self.name}' is in a format of numpy that is not known here, {version}")
-        shape, is_fortran, dtype = read(member)
-        found = f"{self.path}: '{self.name}' is {shape} {dtype}"
-        if dtype != np.uint8 or len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)):
-            raise UserError(f"{found}; it must be (N, H, W) or (N, H, W, C) uint8 with C 1 or 3")
-        if 0 in shape:
-            raise UserError(f"{found}: there are no images")
-        if is_fortran and sum(side > 1 for side in shape) > 1:
-            raise UserError(f"{found} in Fortran order; save np.ascontiguousarray({self.name})")
-        return (*shape, 1) if len(shape) == 3 else shape
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def describe(self) -> str:
-        _, height, width, channels = self.shape
-        wanted, found = _wanted(self.image_shape), _wanted((channels, height, width))
-        done = "" if wanted == found else f", converted, cropped and resized to {wanted}"
-        return f"{len(self):,} images of {self.path} ({found}){done}"
-
-    def batches(self, batch_size: int) -> Iterator[ImageBatch]:
-        N, H, W, C = self.shape
-        with _Reading(self.path) as archive, archive.open(f"{self.name}.npy") as member:
-            self._read_header(member)
-            for start in range(0, N, batch_size):
-                n = min(batch_size, N - start)
-                content = member.read(n * H * W * C)
-                if len(content) < n * H * W * C:
-                    raise UserError(f"{self.path}: damaged, it ends within image {start + len(content) // (H * W * C)}")
-                pixels = np.frombuffer(bytearray(content), np.uint8).reshape(n, H, W, C)  # writable, as torch wants it
-                yield ImageBatch([str(i) for i in range(start, start + n)], self._fit(pixels))
-
-    def _fit(self, pixels: np.ndarray) -> np.ndarray:
-        """(B, H, W, C) uint8 -> (B, C, H, W) as the model expects."""
-        if (pixels.shape[3], *pixels.shape[1:3]) == self.image_shape:
-            return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
-        images = (Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image) for image in pixels)
-        return np.stack([fit_image(image, self.image_shape) for image in images])
-
-
-class _Reading:
-    """An open zip file; what goes wrong with its content becomes a UserError."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __enter__(self) -> zipfile.ZipFile:
-        try:
-            self.archive = zipfile.ZipFile(self.path)
-        except (OSError, zipfile.BadZipFile) as error:
-            raise UserError(f"{self.path}: damaged or not an .npz ({error})") from None
-        return self.archive
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        self.archive.close()
-        if isinstance(error, (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError)):
-            raise UserError(f"{self.path}: damaged ({one_line(error, 120)})") from None
+def _is_picture(image: Image.Image, frame: int) -> bool:
+    """Tell a page from the smaller copies and masks that a TIFF may hold beside it."""
+    image.seek(frame)
+    return not getattr(image, "tag_v2", {}).get(SUBFILE_TYPE, 0) & SMALLER_OR_MASK

@@ -1,4 +1,4 @@
-"""The published sets but 3DShapes: digits of scikit-learn, MNIST and what has its format, SVHN.
+"""The published sets but 3DShapes: scikit-learn's digits, grey or coloured; MNIST and what has its format; SVHN.
 
 A library that one reader alone needs is imported by that reader.
 """
@@ -23,6 +23,9 @@ MNIST_BYTES = {
     "t10k-labels-idx1-ubyte": 10_008,
 }
 """Sizes of the unpacked files of either: a download or a copy that was cut off is told by them."""
+
+INKS = {"red": (1, 0, 0), "yellow": (1, 1, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "magenta": (1, 0, 1)}
+"""Colours of coloured_digits, with their shares of red, green and blue."""
 
 
 class _Half(NamedTuple):
@@ -56,6 +59,17 @@ def read_digits(config: Config) -> ImageArrays:
     data = load_digits()
     images = np.rint(data.images * (255 / 16)).astype(np.uint8)[:, None]  # (1797, 8, 8) of 0..16 -> (1797, 1, 8, 8)
     return ImageArrays(images, data.target[:, None], "scikit-learn's 8x8 digits")
+
+
+def read_coloured_digits(config: Config) -> ImageArrays:
+    """Read scikit-learn's digits, each in an ink that the seed draws, on black: labels digit and colour."""
+    digits = read_digits(config)
+    rng = np.random.default_rng([config.seed, 1])  # the split is drawn by the seed alone
+    colours = rng.integers(len(INKS), size=len(digits.images))
+    inks = np.array(list(INKS.values()), np.uint8)[colours]  # (N, 3)
+    images = digits.images * inks[:, :, None, None]  # (N, 1, 8, 8) times (N, 3, 1, 1)
+    labels = np.stack([digits.labels[:, 0], colours], axis=1)
+    return ImageArrays(images, labels, f"{digits.source} in {len(INKS)} colours")
 
 
 def read_mnist(config: Config) -> ImageArrays:

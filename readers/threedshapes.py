@@ -12,7 +12,7 @@ import numpy as np
 
 from config import FACTOR_SIZES, Config
 from readers.arrays import ImageArrays, reading
-from utils import UserError
+from utils import UserError, printable
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,9 @@ def read_3dshapes(config: Config) -> ImageArrays:
             else:
                 _check_original(path, remedy)
             source = "synthetic" if is_synthetic else "original"
-            source += f" images of {path}" + (f" ({file.attrs['source']})" if "source" in file.attrs else "")
+            source += f" images of {path}" + (
+                f" ({printable(str(file.attrs['source']))})" if "source" in file.attrs else ""
+            )
             halved = _read_halved(images, rows)
     log.info("fast_3dshapes: %s", source)
     columns = [list(FACTOR_SIZES).index(factor) for factor in config.factors_label_list]

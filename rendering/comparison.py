@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from config import FACTOR_SIZES
-from readers.image_files import npz_arrays, read_npz_array
+from readers.npz_images import npz_arrays, read_npz_array
 from readers.threedshapes import FACTOR_VALUES, N_VALUES
 from rendering.scene import FLOOR, OBJECT, RAYS_PER_SIDE, SIDE_PIXELS, SKY, render, trace_object, trace_room
 from utils import UserError, make_folder

@@ -62,7 +62,8 @@ _RULES = (
         lambda config: config.dataset == "fast_3dshapes",
         "dataset is {dataset}",
     ),
-    _Rule(("image_size",), lambda config: config.dataset in OWN_IMAGES, "dataset is {dataset}"),
+    _Rule(("image_size", "max_megapixels"), lambda config: config.dataset in OWN_IMAGES, "dataset is {dataset}"),
+    _Rule(("skip_broken",), lambda config: config.dataset == "folder", "dataset is {dataset}"),
 )
 
 

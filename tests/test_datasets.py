@@ -7,6 +7,7 @@ import logging
 import os
 import random
 from pathlib import Path
+from typing import get_args
 
 import h5py
 import numpy as np
@@ -15,9 +16,10 @@ import torch
 from conftest import striped_images, write_3dshapes, write_svhn
 from scipy.io import loadmat
 from sklearn.datasets import load_digits
+from sklearn.metrics import adjusted_mutual_info_score
 
 import datasets
-from config import FACTOR_SIZES, OWN_IMAGES, build_config
+from config import FACTOR_SIZES, FIELDS, OWN_IMAGES, build_config
 from datasets import DATASETS, Split, dataset_spec, load_dataset, split_labels, to_float, training_batches
 from readers import threedshapes
 from readers.own_images import OWN_READERS
@@ -57,6 +59,8 @@ def random_states() -> tuple:
         ("fast_svhn", ((3, 32, 32), "normal", "sigmoid", 73_257, 26_032, ("digit",), (10,), False)),
         ("fast_3dshapes", ((3, 32, 32), "normal", None, 3_840, 960, ("shape", "wall_hue"), (4, 10), False)),
         ("digits", ((1, 8, 8), "normal", "sigmoid", 1_437, 360, ("digit",), (10,), True)),
+        ("rooms", ((3, 32, 32), "normal", "sigmoid", 320, 80, ("shape", "floor_hue"), (4, 10), True)),
+        ("coloured_digits", ((3, 8, 8), "normal", "sigmoid", 1_437, 360, ("digit", "colour"), (10, 5), True)),
     ],
 )
 def test_facts(dataset, facts):
@@ -67,7 +71,7 @@ def test_facts(dataset, facts):
 
 
 def test_the_table_has_every_data_set_that_the_settings_offer():
-    assert set(DATASETS) == {"fast_mnist", "fast_fashion_mnist", "fast_svhn", "fast_3dshapes", "digits"}
+    assert {*DATASETS, *OWN_IMAGES} == set(get_args(FIELDS["dataset"].annotation))
     assert set(datasets._READERS) == set(DATASETS)
     assert set(OWN_READERS) == set(OWN_IMAGES)
 
@@ -101,6 +105,24 @@ def test_digits_keep_their_labels():
     labels = dict(zip(map(tuple, pixels.tolist()), reference.target, strict=True))
     for image, label in zip(data.test.images.flatten(1), data.test.labels[:, 0], strict=True):
         assert labels[tuple(image.tolist())] == label
+
+
+def test_coloured_digits_are_the_digits_in_the_ink_of_their_label():
+    data, grey = load("coloured_digits", seed=3), load("digits", seed=3)
+    assert data.spec.class_names[1] == ("red", "yellow", "green", "blue", "magenta")
+    inks = torch.tensor([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 1], [1, 0, 1]])
+    for split, uncoloured in ((data.train, grey.train), (data.test, grey.test)):
+        digits, colours = split.labels.T
+        assert torch.equal(digits, uncoloured.labels[:, 0])
+        assert torch.equal(split.images, uncoloured.images * inks[colours][:, :, None, None].to(torch.uint8))
+
+
+def test_inks_are_drawn_by_the_seed_and_say_nothing_of_the_digit():
+    first, again, other = (load("coloured_digits", seed=seed).train.labels for seed in (3, 3, 4))
+    assert torch.equal(first, again)
+    assert not torch.equal(first[:, 1], other[:, 1])
+    assert adjusted_mutual_info_score(*first.T.numpy()) < 0.02
+    assert torch.bincount(first[:, 1]).min() > 200  # of 1,437
 
 
 # --- batches
@@ -137,6 +159,7 @@ def test_the_global_random_state_is_never_touched(tmp_path):
     write_3dshapes(tmp_path, shapes_config(tmp_path))
     before = random_states()
     load("digits")
+    load("coloured_digits")
     load("fast_svhn", tmp_path)
     load_dataset(shapes_config(tmp_path), CPU)
     list(training_batches(numbered(10), 4, torch.Generator().manual_seed(0), CPU))

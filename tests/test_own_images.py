@@ -25,6 +25,7 @@ from config import build_config
 from datasets import load_dataset, split_class_names
 from evaluation.opening import warn_of_other_images
 from load_model import export_published, load_model_from_save_dict
+from readers import image_files, own_images
 from utils import UserError
 
 CPU = torch.device("cpu")
@@ -365,3 +366,182 @@ def test_a_model_meets_images_of_another_shape(run_on, tmp_path, monkeypatch):
     flags = evaluation_of(tmp_path)
     with pytest.raises(UserError, match=r"colour: images have .* \(3, 12, 12\), but .* a model of \(1, 12, 12\)"):
         eval_all.main([*flags, "--data_dir", str(colour)])
+
+
+# --- facts
+
+
+def facts_of(dataset: str, data_dir: Path, **settings) -> datasets.DatasetSpec:
+    sizes = {"n_clusters_j_list": [2, 2], "data_dir": str(data_dir)}
+    return datasets.dataset_spec(build_config({"dataset": dataset} | sizes | settings))
+
+
+def both(monkeypatch, dataset: str, data_dir: Path, **settings) -> tuple[datasets.DatasetSpec, int]:
+    """The facts, which must be those of the images that are loaded, and how many pictures were read for them."""
+    loaded = load(dataset, data_dir, **settings).spec
+    read, original = [], image_files.picture_pixels
+    monkeypatch.setattr(image_files, "picture_pixels", lambda *words: read.append(1) or original(*words))
+    monkeypatch.setattr(own_images, "read_all", lambda *_: pytest.fail("all images were read"))
+    facts = facts_of(dataset, data_dir, **settings)
+    assert dataclasses.replace(loaded, checksum=None) == facts
+    return facts, len(read)
+
+
+def rgb_folder(folder: Path, n_coloured: int) -> Path:
+    """Pictures whose files say RGB; the last ones are coloured."""
+    write_folder(folder, 1, ".png", CLASSES)
+    for i, path in enumerate(sorted(folder.rglob("*.png"))):
+        grey = Image.open(path)
+        colour = Image.merge("RGB", [grey, grey, Image.new("L", grey.size, 7) if i >= N - n_coloured else grey])
+        colour.save(path)
+    return folder
+
+
+FACTS = {
+    "grey files": (lambda folder: write_folder(folder, 1, ".png", CLASSES), "folder", 1, 0),
+    "coloured files": (lambda folder: write_folder(folder, 3, ".jpg"), "folder", 3, 1),
+    "grey files that say RGB": (lambda folder: rgb_folder(folder, 0), "folder", 1, N),
+    "a few coloured ones at the end": (lambda folder: rgb_folder(folder, 2), "folder", 3, N - 1),
+    "npz": (lambda folder: two_labels(folder), "npz", 3, 0),
+}
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_facts_are_known_before_the_images_are_read(name, tmp_path, monkeypatch):
+    """Pixels decide where a file says RGB: up to the first picture in colour."""
+    write, dataset, channels, n_read = FACTS[name]
+    facts, found = both(monkeypatch, dataset, write(tmp_path / "data"), image_size=8)
+    assert facts.image_shape == (channels, 8, 8)
+    assert found == n_read
+
+
+def test_facts_of_an_npz_with_a_test_split(tmp_path, monkeypatch):
+    x, y = images(1), np.arange(N) % 3
+    path = write_npz(tmp_path / "a.npz", images=x[:20], labels=y[:20], test_images=x[20:], test_labels=y[20:])
+    facts, _ = both(monkeypatch, "npz", path)
+    assert (facts.n_train, facts.n_test, facts.label_names) == (20, 10, ("label",))
+
+
+def test_facts_leave_out_what_training_would(tmp_path, monkeypatch):
+    """A label of one class once its broken pictures are gone."""
+    folder = write_folder(tmp_path / "pets", 3, ".png", ("cat", "cat", "cat", "cat", "dog"))
+    for path in (folder / "dog").iterdir():
+        path.write_text("no picture")
+    facts, _ = both(monkeypatch, "folder", folder, image_size=8, skip_broken=True)
+    assert (facts.n_train, facts.n_test, facts.label_names) == (19, 5, ())
+
+
+def test_a_dry_run_checks_the_images_without_reading_them(tmp_path, monkeypatch, capsys):
+    folder = write_folder(tmp_path / "pets", 1, ".png", CLASSES)
+    monkeypatch.setattr(own_images, "read_all", lambda *_: pytest.fail("all images were read"))
+    flags = ["--dataset", "folder", "--data_dir", str(folder), "--image_size", "8", "--dry_run"]
+    assert train.main([*settings(2, "fc_vlae"), *flags]) == 0
+    assert "24 training and 6 test images (1, 8, 8)" in capsys.readouterr().out
+    with pytest.raises(UserError, match="more clusters than the 24 training images of pets"):
+        train.main([*settings(2, "fc_vlae"), *flags, "--n_clusters_j_list", "25", "3"])
+    (folder / "cat" / "01.png").write_text("no picture")
+    with pytest.raises(UserError, match="1 of 30 images cannot be read .*01.png; repair or delete them, or leave them"):
+        train.main([*settings(2, "fc_vlae"), *flags])
+
+
+# --- broken pictures
+
+
+def test_broken_pictures_are_left_out_if_asked(tmp_path, caplog):
+    folder = write_folder(tmp_path / "pets", 1, ".png", CLASSES)
+    broken = sorted(folder.rglob("*.png"))[3:6]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(UserError, match="3 of 30 images cannot be read .* leave them out by --skip_broken"):
+        load("folder", folder, image_size=8)
+    caplog.clear()
+    data = load("folder", folder, image_size=8, skip_broken=True)
+    gone = {int(path.stem) for path in broken}
+    assert sorted(numbers(data.train) + numbers(data.test)) == [i for i in range(N) if i not in gone]
+    assert (data.spec.n_train, data.spec.n_test) == (len(data.train), len(data.test)) == (21, 6)
+    for split in (data.train, data.test):
+        assert split.labels[:, 0].tolist() == [i % 3 for i in numbers(split)]
+    assert all(f"cannot read {path}" in caplog.text for path in broken)
+    assert f"3 of 30 images cannot be read (listed above), the first is {broken[0]}; they are left out" in caplog.text
+    for path in folder.rglob("*.png"):
+        path.write_text("no picture")
+    with pytest.raises(UserError, match="30 of 30 images cannot be read"):
+        load("folder", folder, image_size=8, skip_broken=True)
+
+
+def test_large_pictures_are_read_where_the_setting_allows_it(tmp_path):
+    folder = write_folder(tmp_path / "flat", 1, ".png")
+    Image.new("L", (1100, 1000)).save(folder / "large.png")
+    with pytest.raises(UserError, match="1 of 31 images cannot be read"):
+        load("folder", folder, image_size=8, max_megapixels=1)
+    assert len(load("folder", folder, image_size=8, max_megapixels=2).train) == 24
+
+
+# --- names that are hard to write
+
+
+NAMES = {
+    "half a pair": ("\ud800 a", r"\ud800 a"),
+    "control codes": ("a\x1b[31m\0b\n", r"a\x1b[31m\x00b"),
+    "a path": ("../../a/b", "../../a/b"),
+    "50 signs of CJK": ("\u8a9e" * 50, "\u8a9e" * 50),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_labels_of_any_name_are_trained_with(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "PROJECT", tmp_path)
+    label, said = NAMES[name]
+    classes = np.array([f"{label}{i}\0." for i in range(3)])[np.arange(N) % 3]
+    path = write_npz(tmp_path / "a.npz", images=images(1), labels=classes, label_names=[label])
+    argv = [*settings(2, "fc_vlae"), "--dataset", "npz", "--data_dir", str(path), "--image_size", "8"]
+    assert train.main([*argv, "--results_dir", str(tmp_path / "results")]) == 0
+    spec = load_model_from_save_dict(tmp_path / "results" / "a_seed1" / "save_dict.pt")[0].spec
+    assert spec.label_names == (said,)
+    assert all(text.isprintable() for text in spec.class_names[0])
+    assert not list(tmp_path.glob("a/*"))
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["x" * 300], "'label_names': the name of label 1 takes 300 bytes, more than 150"),
+        (["a", "\u8a9e" * 51], "'label_names': the name of label 2 takes 153 bytes"),
+        (["a", " a"], "'label_names': there are two labels 'a'"),
+        (["a", " "], "'label_names': the name of label 2 is empty"),
+        (["\ud800" * 300, "\ud800" * 300], "'label_names' is .*must be 2 different texts"),
+    ],
+)
+def test_names_of_labels_that_cannot_be_used(names, message, tmp_path):
+    labels = np.zeros((N, len(names)), int)
+    path = write_npz(tmp_path / "a.npz", images=images(1), labels=labels, label_names=names)
+    with pytest.raises(UserError, match=message) as caught:
+        load("npz", path)
+    assert len(str(caught.value)) < 500
+    str(caught.value).encode()
+
+
+def test_long_names_of_classes_stay_different(tmp_path):
+    names = np.array(["y" * 300, "x" * 300 + "0", "x" * 300 + "1"])
+    data = load("npz", write_npz(tmp_path / "a.npz", images=images(1), labels=names[np.arange(N) % 3]))
+    assert [len(name) for name in data.spec.class_names[0]] == [104, 104, 100]
+    assert len(set(data.spec.class_names[0])) == 3
+
+
+@pytest.mark.parametrize("dataset", ["folder", "npz", "fast_mnist", "fast_svhn", "fast_3dshapes"])
+@pytest.mark.parametrize("path", ["x" * 300, "x/" * 3000, "\ud800"])
+def test_a_data_dir_that_cannot_be(dataset, path, monkeypatch):
+    def no_network(*_, **__):
+        raise OSError("no route to host")
+
+    for name in ("mnist.download_and_extract_archive", "svhn.download_url"):
+        monkeypatch.setattr(f"torchvision.datasets.{name}", no_network)
+    with pytest.raises(UserError) as caught:
+        load(dataset, Path(path), image_size=8)
+    str(caught.value).encode()
+
+
+def test_nul_in_a_path_of_a_yaml_file(tmp_path):
+    (tmp_path / "a.yml").write_text('dataset: folder\nimage_size: 8\ndata_dir: "a\\0b"\n')
+    with pytest.raises(UserError, match=r"a\\x00b: no such file or folder"):
+        train.main(["--config_args_path", str(tmp_path / "a.yml")])

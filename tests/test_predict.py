@@ -17,8 +17,9 @@ from datasets import load_dataset
 from evaluation.predictions import predict as predict_split
 from evaluation.predictions import responsibilities
 from load_model import load_model_from_save_dict
-from readers import image_files
-from readers.image_files import fit_image, open_images
+from readers import npz_images
+from readers.pixels import fit_image
+from readers.sources import open_images
 from utils import UserError
 
 
@@ -101,8 +102,44 @@ def test_unreadable_images_are_listed_and_skipped(model_path, test_images, tmp_p
     assert f"cannot read {folder / 'b.png'}" in caplog.text
     assert f"cannot read {folder / 'c.png'}" in caplog.text
     assert "2 could not be read" in caplog.text
-    assert run_predict(model_path, tmp_path / "none.csv", folder / "b.png") == 1
-    assert read(tmp_path / "none.csv") == []
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_prediction_without_one_readable_image_leaves_the_old_table(is_there, model_path, tmp_path, caplog):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_text("no image")
+    if is_there:
+        (tmp_path / "o.csv").write_text("old")
+    with pytest.raises(UserError, match="none of the 2 images can be read .listed above.; .*o.csv is left as it is"):
+        run_predict(model_path, tmp_path / "o.csv", tmp_path / "a.png", tmp_path / "b.png")
+    assert all(f"cannot read {tmp_path / name}" in caplog.text for name in ("a.png", "b.png"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"] + ["o.csv"] * is_there
+    assert not is_there or (tmp_path / "o.csv").read_text() == "old"
+
+
+def test_every_page_of_a_tiff_gets_a_row(model_path, test_images, tmp_path):
+    first, *others = map(Image.fromarray, test_images[:5])
+    first.save(tmp_path / "stack.tif", save_all=True, append_images=others)
+    np.savez(tmp_path / "i.npz", images=test_images[:5])
+    assert run_predict(model_path, tmp_path / "pages.csv", tmp_path / "stack.tif") == 0
+    assert run_predict(model_path, tmp_path / "images.csv", tmp_path / "i.npz") == 0
+    np.testing.assert_array_equal(clusters(tmp_path / "pages.csv"), clusters(tmp_path / "images.csv"))
+    names = [row["image"] for row in read(tmp_path / "pages.csv")]
+    assert names == [f"{tmp_path / 'stack.tif'}#{page}" for page in range(1, 6)]
+
+
+def test_large_pictures_are_read_where_the_flag_allows_it(model_path, test_images, tmp_path, caplog):
+    Image.new("L", (1100, 1000)).save(tmp_path / "large.png")
+    Image.fromarray(test_images[0]).save(tmp_path / "small.png")
+    assert run_predict(model_path, tmp_path / "o.csv", tmp_path, flags=("--max_megapixels", "1")) == 1
+    assert "1100 x 1000 pixels: more than --max_megapixels 1; raise it" in caplog.text
+    assert run_predict(model_path, tmp_path / "o.csv", tmp_path, flags=("--max_megapixels", "2")) == 0
+
+
+def test_an_output_that_no_file_can_be(model_path, test_images, tmp_path):
+    np.savez(tmp_path / "i.npz", images=test_images)
+    with pytest.raises(UserError, match=r"cannot write .*File name too long"):
+        run_predict(model_path, tmp_path / ("x" * 300 + ".csv"), tmp_path / "i.npz")
 
 
 def test_images_of_any_mode_and_size_are_fitted_and_said_so(model_path, tmp_path, caplog):
@@ -304,6 +341,6 @@ def test_the_table_does_not_replace_an_image(name, model_path, test_images, tmp_
 
 def test_formats_of_numpy_that_are_not_known(tmp_path, monkeypatch):
     np.savez(tmp_path / "i.npz", images=np.zeros((2, 8, 8), np.uint8))
-    monkeypatch.setattr(image_files.np.lib.format, "read_magic", lambda _: (9, 0))
+    monkeypatch.setattr(npz_images.np.lib.format, "read_magic", lambda _: (9, 0))
     with pytest.raises(UserError, match="not known"):
         open_images([str(tmp_path / "i.npz")], (1, 8, 8))
