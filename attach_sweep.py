@@ -7,9 +7,10 @@ The flags of train.py must be those that the sweep was started with. With Optuna
 
 from __future__ import annotations
 
+from interrupts import run_script
+
 from collections.abc import Sequence
 
-from interrupts import run_script
 from sweeps.command import join_command
 
 

@@ -8,11 +8,12 @@ sets temperature, exchanged facet and clusters as the paper has them; flags besi
 
 from __future__ import annotations
 
+from interrupts import run_script
+
 from collections.abc import Sequence
 
 from evaluation.opening import add_generation_flags, add_swap_flags, choices_of, evaluation_parser, open_evaluation
 from evaluation.writing import PUBLISHED_CHOICES, evaluate_all
-from interrupts import run_script
 
 
 def main(argv: Sequence[str] | None = None) -> int:

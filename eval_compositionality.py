@@ -9,11 +9,12 @@ cluster means of two facets. --formats pdf writes PDF files instead, --formats p
 
 from __future__ import annotations
 
+from interrupts import run_script
+
 from collections.abc import Sequence
 
 from evaluation.opening import add_swap_flags, choices_of, evaluation_parser, open_evaluation
 from evaluation.writing import write_swaps
-from interrupts import run_script
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,11 +8,12 @@ clusters without members are left out. --formats pdf writes PDF files instead, -
 
 from __future__ import annotations
 
+from interrupts import run_script
+
 from collections.abc import Sequence
 
 from evaluation.opening import add_generation_flags, choices_of, evaluation_parser, open_evaluation
 from evaluation.writing import write_generations
-from interrupts import run_script
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,11 +8,12 @@ writes PDF files instead, --formats png pdf both.
 
 from __future__ import annotations
 
+from interrupts import run_script
+
 from collections.abc import Sequence
 
 from evaluation.opening import evaluation_parser, open_evaluation
 from evaluation.writing import N_IMAGES, write_top_examples
-from interrupts import run_script
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,7 @@
-"""How a script starts and how it is stopped: exit statuses, Ctrl-C and the signals of schedulers."""
+"""How a script starts and how it is stopped: exit statuses, Ctrl-C and the signals of schedulers.
+
+Scripts import this module before all others, which take seconds: until `run_script`, Ctrl-C ends them without a word.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from utils import UserError
+_is_script = Path(sys.argv[0]).resolve().parent == Path(__file__).resolve().parent
+if _is_script and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+STOPPING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+"""Ctrl-C, what schedulers send at the end, a terminal that goes away, and SLURM's warning before the end."""
 
 
 def run_script(main: Callable[[], int | None]) -> None:
     """Run a script's main(); a UserError becomes one line on stderr and exit status 2, Ctrl-C status 130."""
+    from utils import UserError
+
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         sys.exit(main())
     except UserError as error:
@@ -47,11 +60,12 @@ class Interrupt:
 
 @contextmanager
 def signals_as_interrupt() -> Iterator[None]:
-    """SIGTERM, as schedulers send it, interrupts like Ctrl-C does. Threads (sweep agents) keep what they have."""
+    """Each of STOPPING interrupts like Ctrl-C, unless it is ignored. Threads (sweep agents) keep what they have."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+    known = [getattr(signal, name) for name in STOPPING if hasattr(signal, name)]  # Windows has two of them
+    numbers = [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, Interrupt.handle) for number in numbers}
     try:
         yield

@@ -8,6 +8,8 @@ Files are read by torch's restricted unpickler: tensors, plain values and argpar
 
 from __future__ import annotations
 
+from interrupts import run_script
+
 import argparse
 import dataclasses
 import hashlib
@@ -24,7 +26,6 @@ from torch import Tensor
 from config import MAY_CHANGE_ON_RESUME, OWN_IMAGES, Config, build_config, portable_settings
 from datasets import DatasetSpec, dataset_spec
 from flags import FlagParser
-from interrupts import run_script
 from mfcvae import MFCVAE
 from utils import PROJECT, UserError, load_checked, make_folder, one_line, resolve_device, write_atomically
 

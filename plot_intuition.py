@@ -8,6 +8,8 @@ by side need 3 + 3 + 2 clusters, and each of them means something.
 
 from __future__ import annotations
 
+from interrupts import run_script
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +20,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 
 from flags import FlagParser, non_negative_int
-from interrupts import run_script
 from plotting import DPI, INK, MUTED, save_figure
 from utils import PROJECT
 

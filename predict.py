@@ -11,6 +11,8 @@ listed and left out.
 
 from __future__ import annotations
 
+from interrupts import run_script
+
 import csv
 import logging
 import os
@@ -27,7 +29,6 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from evaluation.opening import model_parser
 from evaluation.predictions import predict, responsibilities
 from flags import positive_int
-from interrupts import run_script
 from load_model import load_model_from_save_dict
 from mfcvae import MFCVAE
 from readers.image_files import MAX_MEGAPIXELS

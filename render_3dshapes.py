@@ -7,12 +7,13 @@ python render_3dshapes.py --compare_with reference.npz               # errors ag
 
 from __future__ import annotations
 
+from interrupts import run_script
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from config import load_config
 from flags import FlagParser
-from interrupts import run_script
 from readers.threedshapes import N_IMAGES
 from rendering.comparison import compare
 from rendering.hdf5_file import write_file

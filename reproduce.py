@@ -10,6 +10,8 @@ are missing are rendered into the data folder.
 
 from __future__ import annotations
 
+from interrupts import run_script
+
 import logging
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,7 +25,6 @@ from config import file_settings, parse_flags, resolve
 from evaluation.opening import observe_model
 from evaluation.writing import PUBLISHED_CHOICES, FigureFolder, evaluate_all
 from flags import FlagParser
-from interrupts import run_script
 from rendering.hdf5_file import write_file
 from sweeps.command import add_seeds_flag, add_sharing_flags, hide_address, sharing_of
 from sweeps.definition import define_sweep

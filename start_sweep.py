@@ -8,9 +8,10 @@ failed ones get another try. Other machines join with attach_sweep.py.
 
 from __future__ import annotations
 
+from interrupts import run_script
+
 from collections.abc import Sequence
 
-from interrupts import run_script
 from sweeps.command import start_command
 
 

@@ -7,6 +7,8 @@ Run the same command again to resume. `--help` lists every setting, `--dry_run` 
 
 from __future__ import annotations
 
+from interrupts import is_interruption, run_script, signals_as_interrupt
+
 import dataclasses
 import logging
 import sys
@@ -44,7 +46,6 @@ from evaluation.metric_names import Metric, loss_term_name, metrics_in
 from evaluation.predictions import SCALAR_TERMS, Forward, at_means, observe, predict, predict_with_terms
 from evaluation.scores import ClusterScores, summarise
 from initialisation import check_memory, data_init, factorial_start, mixture_means
-from interrupts import is_interruption, run_script, signals_as_interrupt
 from load_model import empty_model, save_model
 from mfcvae import MFCVAE
 from progressive import Coefficients, epoch_coefficients, progressive_coefficients, warn_of_unfinished_fade_in

@@ -25,6 +25,8 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # the scripts lie flat at the top, not in a package
 
+from interrupts import run_script  # noqa: E402
+
 from benchmarks.facet_ours import N_CLUSTERS, cluster_by_facets  # noqa: E402
 from benchmarks.facet_peers import METHODS as PEERS  # noqa: E402
 from benchmarks.facet_peers import lacks_clustpy  # noqa: E402
@@ -33,7 +35,6 @@ from benchmarks.facet_sets import SETS, FacetSet, load_set, set_path  # noqa: E4
 from benchmarks.facet_summary import figure_of, results_table  # noqa: E402
 from benchmarks.train_speed import commit, hardware  # noqa: E402
 from flags import FlagParser, non_negative_int  # noqa: E402
-from interrupts import run_script  # noqa: E402
 from plotting import save_figure  # noqa: E402
 from utils import UserError, make_folder, one_line, resolve_device, write_atomically  # noqa: E402
 

@@ -29,13 +29,14 @@ import torch
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # the scripts lie flat at the top, not in a package
 
+from interrupts import run_script  # noqa: E402
+
 import train  # noqa: E402
 from config import Config, load_config  # noqa: E402
 from datasets import Dataset, DatasetSpec, Split, dataset_spec, split_labels  # noqa: E402
 from evaluation.predictions import predict_with_terms  # noqa: E402
 from evaluation.scores import summarise  # noqa: E402
 from flags import FlagParser, positive_int  # noqa: E402
-from interrupts import run_script  # noqa: E402
 from progressive import full_coefficients  # noqa: E402
 from utils import resolve_device  # noqa: E402
 

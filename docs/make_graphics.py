@@ -9,6 +9,8 @@ clusters only; `shell_scripts/eval_<model>.sh` draws them all.
 
 from __future__ import annotations
 
+from interrupts import run_script
+
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,7 +25,6 @@ from evaluation.opening import observe_model
 from evaluation.predictions import Observed
 from evaluation.writing import PUBLISHED_CHOICES
 from flags import FlagParser
-from interrupts import run_script
 from load_model import load_model_from_save_dict
 from plot_intuition import write_intuition
 from plotting import save_figure

@@ -7,6 +7,8 @@ Writes results/mnist_seed3/curves.png.
 
 from __future__ import annotations
 
+from interrupts import run_script
+
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +19,6 @@ from matplotlib.figure import Figure
 
 from evaluation.metric_names import Metric
 from flags import FlagParser, non_negative_int
-from interrupts import run_script
 from plotting import save_figure, training_curves
 from tracking.run_folder import read_metrics
 from utils import PROJECT, UserError

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from interrupts import is_interruption
+
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -10,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from interrupts import is_interruption
 from mfcvae import MFCVAE
 from progressive import Coefficients
 from utils import one_line, preserved_random_state

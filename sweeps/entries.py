@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from interrupts import signals_as_interrupt
+
 import dataclasses
 from collections.abc import Callable
 
-from interrupts import signals_as_interrupt
 from sweeps.definition import Backend, Sweep, check_machine, check_name, define_sweep
 from sweeps.optuna_backend import OptunaSweep
 from sweeps.processes import run_workers

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from interrupts import is_interruption
+
 import json
 import os
 from collections.abc import Mapping
@@ -12,7 +14,6 @@ import yaml
 
 from config import different_settings, portable_settings
 from evaluation.metric_names import Metric
-from interrupts import is_interruption
 from settings.yaml_files import YamlError, read_yaml
 from sweeps.definition import Sweep
 from sweeps.request import BackendName

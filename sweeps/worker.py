@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from interrupts import run_script
+
 import logging
 import os
 import pickle
@@ -9,7 +11,6 @@ import signal
 import sys
 import threading
 
-from interrupts import run_script
 from sweeps.entries import join_sweep
 from sweeps.request import JoinRequest
 

@@ -86,6 +86,18 @@ def test_a_run_script_works_from_any_directory(tmp_path):
     assert "mnist_seed7" in shown.stdout
 
 
+def test_the_slurm_script_queues_a_stopped_run_again_and_no_other(tmp_path):
+    """srun and scontrol are stand-ins: the one says how the run ended, the other notes what it was told."""
+    for name, content in (("srun", 'exit "$STATUS"'), ("scontrol", 'echo "$@"')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{content}\n")
+        (tmp_path / name).chmod(0o755)
+    for status, said in ((0, ""), (2, ""), (130, "requeue 17\n")):
+        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "STATUS": str(status), "SLURM_JOB_ID": "17"}
+        command = [str(HERE / "shell_scripts/slurm.sh")]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (status, said)
+
+
 def test_wandb_configuration_holds_no_key():
     settings = yaml.safe_load((HERE / "configs/wandb.yml").read_text())
     assert not settings["login_key_1"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from interrupts import run_script
+
 import colorsys
 import errno
 import os
@@ -14,7 +16,6 @@ import numpy as np
 import pytest
 
 import rendering.hdf5_file
-from interrupts import run_script
 from readers.threedshapes import FACTOR_VALUES, N_IMAGES, N_VALUES
 from render_3dshapes import main
 from rendering.comparison import edge_offsets, line_edges, read_reference

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from interrupts import STOPPING, Interrupt, signals_as_interrupt
+
 import json
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +22,6 @@ from datasets import load_dataset
 from evaluation.predictions import predict
 from evaluation.scores import cluster_scores
 from initialisation import mixture_means
-from interrupts import Interrupt, signals_as_interrupt
 from mfcvae import MFCVAE
 from progressive import progressive_coefficients
 
@@ -104,9 +106,21 @@ def wait_for_epochs(results: Path, name: str, n: int) -> None:
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize(("kill", "n_epochs"), [(signal.SIGKILL, 8), (signal.SIGKILL, 29), (signal.SIGTERM, 17)])
-def test_a_killed_run_goes_on_to_the_same_metrics(tmp_path, kill, n_epochs):
-    whole = start_in_background(tmp_path, "whole")
+KILLS = [(signal.SIGKILL, 8), (signal.SIGKILL, 29), (signal.SIGTERM, 17), (signal.SIGHUP, 11), (signal.SIGUSR1, 23)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Path:
+    """The folder of the background run that nobody stopped."""
+    results = tmp_path_factory.mktemp("undisturbed")
+    run = start_in_background(results, "whole")
+    output, _ = run.communicate(timeout=120)
+    assert run.returncode == 0, output
+    return results / "whole"
+
+
+@pytest.mark.parametrize(("kill", "n_epochs"), KILLS)
+def test_a_killed_run_goes_on_to_the_same_metrics(tmp_path, undisturbed, kill, n_epochs):
     killed = start_in_background(tmp_path, "killed")
     wait_for_epochs(tmp_path, "killed", n_epochs)
     killed.send_signal(kill)
@@ -116,11 +130,11 @@ def test_a_killed_run_goes_on_to_the_same_metrics(tmp_path, kill, n_epochs):
     output, _ = resumed.communicate(timeout=120)
     assert resumed.returncode == 0, output
     assert "resuming" in output
-    assert whole.wait(timeout=120) == 0
-    expected, actual = metrics_of(tmp_path / "whole"), metrics_of(tmp_path / "killed")
+    expected, actual = metrics_of(undisturbed), metrics_of(tmp_path / "killed")
     assert [row["epoch"] for row in actual] == list(range(40))
     assert actual == expected
-    states = [torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)["model"] for name in ("whole", "killed")]
+    folders = (undisturbed, tmp_path / "killed")
+    states = [torch.load(folder / "checkpoint.pt", weights_only=True)["model"] for folder in folders]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
@@ -255,10 +269,33 @@ def test_signals_that_come_together_are_one_interruption(monkeypatch, heeded_sig
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_an_ignored_ctrl_c_stays_ignored(heeded_sigint):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@pytest.mark.parametrize("name", STOPPING)
+def test_an_ignored_signal_stays_ignored(heeded_sigint, name):
+    number = signal.Signals[name]
+    before = signal.signal(number, signal.SIG_IGN)
     with signals_as_interrupt():
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)
+    signal.signal(number, before)
+
+
+SCRIPTS = [path.name for path in sorted(HERE.glob("*.py")) if "run_script(main)" in path.read_text()]
+
+
+@pytest.mark.parametrize(
+    ("script", "module"), [*((name, "numpy") for name in SCRIPTS), ("train.py", "torch"), ("train.py", "yaml")]
+)
+def test_ctrl_c_during_imports_is_quiet(script, module):
+    """Python reports each import on stderr; the signal comes with that of `module`, long before the last."""
+    command = [sys.executable, "-X", "importtime", str(HERE / script), "--dry_run"]
+    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell has what is in the background ignore it
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=heeded) as run:
+        for line in run.stderr:
+            if line.endswith(f" {module}\n") or f" {module}." in line:
+                break
+        run.send_signal(signal.SIGINT)
+        said, rest = run.communicate(timeout=60)
+    assert [line for line in rest.splitlines() if not line.startswith("import time:")] == [] and said == ""
+    assert run.returncode == -signal.SIGINT
 
 
 def test_a_finished_run_keeps_its_model_where_the_code_cannot_be_written_to(tmp_path, monkeypatch, caplog):

@@ -5,6 +5,8 @@ Training never waits for Weights & Biases and never fails by it: the run's folde
 
 from __future__ import annotations
 
+from interrupts import is_interruption
+
 import dataclasses
 import logging
 import netrc
@@ -22,7 +24,6 @@ import numpy as np
 from torch import nn
 
 from config import Config
-from interrupts import is_interruption
 from settings.yaml_files import read_yaml
 from utils import PROJECT, UserError, make_folder, needed, one_line, shown, write_atomically
 
