@@ -116,6 +116,13 @@ def progressive_step(config: Config, epoch: int) -> tuple[int, int]:
     return step, first_epoch
 
 
+def joining_facet(config: Config, epoch: int) -> int | None:
+    """Name the facet that joins those before it with this epoch; None in all other epochs."""
+    step, first_epoch = progressive_step(config, epoch)
+    is_new = config.do_progressive_training and step > 0 and epoch == first_epoch
+    return config.J_n_mixtures - 1 - step if is_new else None
+
+
 def warn_of_unfinished_fade_in(config: Config, n_batches: int) -> None:
     """Name the facets whose step is over before they take part in full. n_batches: of an epoch."""
     if not config.do_progressive_training:

@@ -41,14 +41,23 @@ from datasets import (
     to_float,
     training_batches,
 )
+from evaluation.baselines import baselines
 from evaluation.figures import are_due, generation_figures, split_figures
-from evaluation.metric_names import Metric, loss_term_name, metrics_in
+from evaluation.health import describe_health, measure_health
+from evaluation.metric_names import Metric, loss_term_name
 from evaluation.predictions import SCALAR_TERMS, Forward, at_means, observe, predict, predict_with_terms
-from evaluation.scores import ClusterScores, summarise
+from evaluation.score_table import report
+from evaluation.scores import summarise
 from initialisation import check_memory, data_init, factorial_start, mixture_means
 from load_model import empty_model, save_model
 from mfcvae import MFCVAE
-from progressive import Coefficients, epoch_coefficients, progressive_coefficients, warn_of_unfinished_fade_in
+from progressive import (
+    Coefficients,
+    epoch_coefficients,
+    joining_facet,
+    progressive_coefficients,
+    warn_of_unfinished_fade_in,
+)
 from speed import machine
 from speed.steps import CompiledForward, Loss, LossOrForward, RecordedStep, Step, StepResult
 from tracking.checkpoint import restore, state_of
@@ -190,19 +199,23 @@ def train_epoch(training: Training, dataset: Dataset, epoch: int) -> dict[str, f
 
 
 def evaluate(training: Training, dataset: Dataset, coefficients: Coefficients) -> dict[str, float]:
-    """Loss and scores on the test split, z taken at the mean of q(z|x)."""
-    config, test = training.config, dataset.test
-    if config.n_test_batches >= 0:
-        n = config.n_test_batches * config.eval_batch_size
-        test = Split(test.images[:n], test.labels[:n])
+    """Loss, scores and health on the test split, z taken at the mean of q(z|x)."""
+    config, model, test = training.config, training.model, evaluated_images(training.config, dataset)
     predictions, terms = predict_with_terms(
-        training.model, test.images, coefficients, config.eval_batch_size, training.forward_at_means
+        model, test.images, coefficients, config.eval_batch_size, training.forward_at_means
     )
     labels = split_labels(test, dataset.spec)
     numbers = summarise("test", predictions.clusters, labels, weighted=not dataset.spec.has_even_classes)
     confidences = enumerate(predictions.confidences.mean(axis=0).tolist())
     numbers |= {Metric("confidence", facet=j).name: confidence for j, confidence in confidences}
-    return {Metric("loss").name: terms["loss"]} | numbers
+    health = measure_health(model, test.images, coefficients, config.eval_batch_size)
+    return {Metric("loss").name: terms["loss"]} | numbers | {metric.name: value for metric, value in health.items()}
+
+
+def evaluated_images(config: Config, dataset: Dataset) -> Split:
+    """The test images that a run looks at: all of them, or those of the first n_test_batches."""
+    n = config.n_test_batches * config.eval_batch_size if config.n_test_batches >= 0 else None
+    return Split(dataset.test.images[:n], dataset.test.labels[:n])
 
 
 def draw(training: Training, dataset: Dataset, coefficients: Coefficients) -> Iterator[tuple[str, Figure]]:
@@ -235,6 +248,10 @@ def train_loop(training: Training, dataset: Dataset, folder: RunFolder, tracker:
     state = None
     try:
         for epoch in progress:
+            if (facet := joining_facet(config, epoch)) is not None:
+                progress.say(
+                    f"facet {facet} joins in epoch {epoch}, and fades in over {config.n_batches_fade_in} batches"
+                )
             started = time.monotonic()
             numbers: dict[str, float] = {"epoch": epoch, "epoch_lr": config.init_lr}
             if epoch > 0:
@@ -243,6 +260,8 @@ def train_loop(training: Training, dataset: Dataset, folder: RunFolder, tracker:
             if config.do_test_during_training or epoch in (0, last):
                 numbers |= evaluate(training, dataset, coefficients)
             numbers["epoch_seconds"] = time.monotonic() - started
+            if epoch == last:
+                numbers |= baselines(config, dataset.train, evaluated_images(config, dataset), dataset.spec)
             is_shown = are_due(epoch, last, config.vis_every_n_epochs)
             tracker.log(epoch, numbers, draw(training, dataset, coefficients) if is_shown else ())
             state = None  # one copy at a time
@@ -250,6 +269,8 @@ def train_loop(training: Training, dataset: Dataset, folder: RunFolder, tracker:
             if epoch % config.checkpoint_every_n_epochs == 0 or epoch == last:
                 folder.save_checkpoint(state)
             progress.update(epoch, numbers)
+            if is_shown and epoch > 0 and (health := describe_health(numbers, coefficients)):
+                progress.say(health)
     except BaseException as error:
         if is_interruption(error) and state is not None:
             folder.save_checkpoint(state)
@@ -295,25 +316,6 @@ def finish(training: Training, dataset: Dataset, folder: RunFolder) -> None:
         print(f"model:    {folder.model_path}{also}")
     numbers = folder.read_metrics()[-1]
     print(report(numbers, config, dataset.spec))
-
-
-def report(numbers: Mapping[str, float], config: Config, spec: DatasetSpec) -> str:
-    """A small table of test scores: a line per facet and label, or per facet, and the NMI between facets."""
-    lines = ["test scores        accuracy  hungarian    nmi    ari  clusters used"]
-    if not spec.label_names:
-        lines = ["test clusters        confidence  clusters used"]
-    for j, n_clusters in enumerate(config.n_clusters_j_list):
-        used = f"{numbers[Metric('n_clusters_present', facet=j).name]:.0f} of {n_clusters}"
-        if not spec.label_names:
-            lines.append(f"facet {j}                   {numbers[Metric('confidence', facet=j).name]:.2f}  {used}")
-        for name in spec.label_names:
-            score = ClusterScores(*[numbers[Metric(kind, facet=j, label=name).name] for kind in ClusterScores._fields])
-            percent = f"{100 * score.accuracy:6.2f} %   {100 * score.hungarian_accuracy:6.2f} %"
-            lines.append(f"facet {j} {name:11.11s}{percent}  {score.nmi:.3f}  {score.ari:.3f}  {used}")
-    for metric, value in metrics_in(numbers).items():
-        if metric.kind == "facet_nmi" and metric.split == "test":
-            lines.append(f"NMI between facets {metric.facet} and {metric.other_facet}: {value:.3f}")
-    return "\n".join(lines)
 
 
 def begin(training: Training, dataset: Dataset, folder: RunFolder) -> int:

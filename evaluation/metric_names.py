@@ -11,21 +11,31 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
-SCORES = ("accuracy", "weighted_accuracy", "hungarian_accuracy", "nmi", "ari")
+SCORES = ("accuracy", "weighted_accuracy", "hungarian_accuracy", "nmi", "ami", "ari")
 """Kinds of a facet against a label: the fields of scores.ClusterScores."""
+KMEANS_SCORES = tuple(f"kmeans_{score}" for score in SCORES)
+"""The same of k-means on pixels with as many clusters as the facet has."""
 BEST_SCORES = ("acc_max", "weighted_acc_max")
 """Kinds of a facet at its best label, and of a label at its best facet."""
 SPREADS = ("max", "sum", "mean")
 """How the best scores of all facets, or of all labels, are summed up."""
 
 FORMS = {
-    "facet_{facet}_label_{label}_{kind}": SCORES,
+    "facet_{facet}_label_{label}_{kind}": SCORES + KMEANS_SCORES,
     "facet_{facet}_{kind}": BEST_SCORES,
-    "label_{label}_{kind}": BEST_SCORES,
-    "{kind}_{facet}": ("n_clusters_present", "confidence"),
+    "label_{label}_{kind}": (*BEST_SCORES, "majority"),
+    "{kind}_{facet}": (
+        "n_clusters_present",
+        "confidence",
+        "health_effect",
+        "health_kl",
+        "health_constant",
+        "kmeans_n_clusters_present",
+    ),
     "{kind}_{facet}_{other_facet}": ("facet_nmi",),
     "{kind}": (
         "loss",
+        "health_change",
         *(
             f"{of}_{short}_{spread}"
             for of in ("facet", "label")
@@ -40,7 +50,7 @@ OF_LABELS = {kind for form, kinds in FORMS.items() if "{label}" in form for kind
 BEGINNINGS = sorted(
     {kind.removesuffix(f"_{end}") for kind in OF_LABELS for end in OF_LABELS if kind.endswith(f"_{end}")}
 )
-"""'weighted', 'hungarian': at the end of a label's name they would turn a kind into another one."""
+"""'weighted', 'hungarian', 'kmeans', ...: at the end of a label's name they would turn a kind into another one."""
 AMBIGUOUS = re.compile(rf"(?:.*_)?(?:{'|'.join(BEGINNINGS)})_*", re.DOTALL)
 PARTS = {"facet": "(?P<facet>[0-9]+)", "other_facet": "(?P<other_facet>[0-9]+)", "label": "(?P<label>.+?)"}
 
@@ -58,7 +68,7 @@ class Metric(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The logged name, in which a label that ends in 'weighted' or 'hungarian' has a '_' behind it.
+        """The logged name, in which a label that ends in 'weighted', 'hungarian' or 'kmeans' has a '_' behind it.
 
         Otherwise the accuracy for `a_weighted` would have the name of the weighted accuracy for `a`.
 

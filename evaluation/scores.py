@@ -24,6 +24,8 @@ class ClusterScores(NamedTuple):
     """Accuracy under the best one-to-one matching of clusters and classes."""
     nmi: float
     """Normalised mutual information, arithmetic mean."""
+    ami: float
+    """Mutual information above that of chance, normalised likewise: 0 for clusters that know nothing of the classes."""
     ari: float
     """Adjusted Rand index."""
 
@@ -55,6 +57,24 @@ def normalised_mutual_information(table: np.ndarray) -> float:
     if h_clusters == h_classes == 0:
         return 1.0
     return max(0.0, 2 * (h_clusters + h_classes - h_both) / (h_clusters + h_classes))
+
+
+def adjusted_mutual_information(table: np.ndarray) -> float:
+    """(I - E[I]) / (mean of H - E[I]) of counts (K, L), E[I] as chance gives it (Vinh, Epps and Bailey, 2010).
+
+    As with scikit-learn, two equal partitions have 1, and a single cluster or class has 0 beside several ones.
+    """
+    from sklearn.metrics.cluster import expected_mutual_information  # takes a second to import
+
+    table = table[table.any(axis=1)][:, table.any(axis=0)]
+    if 1 in table.shape:
+        return float(table.shape == (1, 1))
+    h_both, h_clusters, h_classes = (_entropy(n) for n in (table.ravel(), table.sum(axis=1), table.sum(axis=0)))
+    expected = expected_mutual_information(table, int(table.sum()))
+    above_chance = (h_clusters + h_classes) / 2 - expected
+    if above_chance < 1e-9:  # nobody shares a cluster or a class with another: chance is right, too
+        return 1.0
+    return (h_clusters + h_classes - h_both - expected) / above_chance
 
 
 def _entropy(counts: np.ndarray) -> float:
@@ -92,6 +112,7 @@ def cluster_scores(y_true: np.ndarray, y_pred: np.ndarray) -> ClusterScores:
         weighted_accuracy=float((correct[present] / class_sizes[present]).mean()),
         hungarian_accuracy=matched(table) / len(y_true),
         nmi=normalised_mutual_information(table),
+        ami=adjusted_mutual_information(table),
         ari=adjusted_rand_index(table),
     )
 

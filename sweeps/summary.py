@@ -50,12 +50,22 @@ def summarise_results(results: Sequence[RunResult]) -> list[Row]:
         numbers = [member.numbers for member in members]
         for label in _labels(members):
             scores = [best_facet(row, label) for row in numbers]
-            rows += [_row(group, label, score, [found[score] for found in scores]) for score in SCORES]
+            known = [score for score in SCORES if all(score in found for found in scores)]  # earlier versions had fewer
+            rows += [_row(group, label, score, [found[score] for found in scores]) for score in known]
         rows.append(_row(group, "", "loss", [row[Metric("loss").name] for row in numbers]))
-        for metric in [metric for metric in metrics_in(numbers[0]) if metric.kind == "facet_nmi"]:
-            if metric.split == "test":
-                values = [row[metric.name] for row in numbers if metric.name in row]
-                rows.append(_row(group, "", f"facet_nmi_{metric.facet}_{metric.other_facet}", values))
+        rows += _facet_nmi_rows(group, numbers)
+    return rows
+
+
+def _facet_nmi_rows(group: str, numbers: Sequence[Mapping[str, float]]) -> list[Row]:
+    """The NMI between every two facets over the runs in which both have several clusters: else it says nothing."""
+    rows = []
+    pairs = [metric for metric in metrics_in(numbers[0]) if metric.kind == "facet_nmi" and metric.split == "test"]
+    for metric in pairs:
+        counts = [Metric("n_clusters_present", facet=j).name for j in (metric.facet, metric.other_facet)]
+        values = [row[metric.name] for row in numbers if metric.name in row and all(row.get(n, 2) > 1 for n in counts)]
+        if values:
+            rows.append(_row(group, "", f"facet_nmi_{metric.facet}_{metric.other_facet}", values))
     return rows
 
 

@@ -23,6 +23,7 @@ import predict
 import train
 from config import build_config
 from datasets import load_dataset, split_class_names
+from evaluation.metric_names import metrics_in
 from evaluation.opening import warn_of_other_images
 from load_model import export_published, load_model_from_save_dict
 from readers import image_files, own_images
@@ -231,7 +232,8 @@ def test_runs(name, tmp_path, monkeypatch, capsys):
     assert train.main(argv) == 0
     report = capsys.readouterr().out
     assert train.main(argv) == 0  # finished: the same table again
-    assert report.split("test ")[-1] == capsys.readouterr().out.split("test ")[-1]
+    table = report[report.index("test scores" if labels else "health of facets") :]
+    assert capsys.readouterr().out.endswith(table)
     assert ("accuracy" in report) == bool(labels)
     assert f"facet {J - 1}" in report
     run = tmp_path / "results" / f"{data.stem}_seed1"
@@ -244,8 +246,7 @@ def check_run(run: Path, data: Path, J: int, labels: list[str]) -> None:
     """The files of a run: scores of the labels that there are, and of the clusters in any case."""
     assert (run / "config.yml").read_text().startswith(f"# data: 30 images of {data}, ")
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
-    scored = {key.split("_label_")[1].removesuffix("_nmi") for key in last if "_label_" in key and key.endswith("_nmi")}
-    assert scored == set(labels)
+    assert {metric.label for metric in metrics_in(last) if metric.kind == "nmi"} == set(labels)
     assert ("test_metric/facet_acc_max" in last) == bool(labels)
     assert all(0 < last[f"test_metric/confidence_{j}"] <= 1 for j in range(J))
     assert all(last[f"test_metric/n_clusters_present_{j}"] >= 1 for j in range(J))

@@ -11,6 +11,7 @@ from conftest import FIXTURES, ReferenceCase
 from config import build_config
 from progressive import (
     epoch_coefficients,
+    joining_facet,
     progressive_coefficients,
     progressive_step,
     warn_of_unfinished_fade_in,
@@ -98,3 +99,11 @@ def test_the_coefficients_of_an_epoch_are_those_of_its_batches():
     for batch, coefficients in enumerate(whole):
         expected = progressive_coefficients(config, 1, batch, 5)
         np.testing.assert_array_equal(coefficients, np.array(expected, dtype=np.float32))
+
+
+def test_every_facet_but_the_deepest_joins_once():
+    settings = {"J_n_mixtures": 3, "z_j_dim_list": [2] * 3, "n_clusters_j_list": [4] * 3}
+    config = build_config(settings | {"n_epochs_per_progressive_step": [2, 3, 4]})
+    assert {epoch: j for epoch in range(20) if (j := joining_facet(config, epoch)) is not None} == {2: 1, 5: 0}
+    together = build_config(settings | {"do_progressive_training": False})
+    assert [joining_facet(together, epoch) for epoch in range(20)] == [None] * 20

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from itertools import permutations
 
 import numpy as np
 import pytest
 from conftest import FIXTURES
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score, normalized_mutual_info_score
 
 from evaluation.metric_names import Metric
-from evaluation.scores import cluster_scores, confusion_matrix, contingency, facet_nmi, summarise
+from evaluation.scores import cluster_scores, confusion_matrix, contingency, facet_nmi, matched, summarise
 
 #                  cluster 0: classes 0 0 1;  cluster 1: 1 1;  cluster 2: 1
 Y_TRUE = np.array([0, 0, 1, 1, 1, 1])
@@ -36,7 +37,7 @@ def test_hand_worked_scores():
 
 def test_a_perfect_clustering_scores_one_whatever_its_numbers():
     scores = cluster_scores(Y_TRUE, 7 - 3 * Y_TRUE)
-    assert scores == pytest.approx((1.0,) * 5)
+    assert scores == pytest.approx((1.0,) * 6)
 
 
 def test_a_clustering_that_knows_nothing_scores_zero_information():
@@ -61,12 +62,13 @@ def test_information_and_rand_index_are_those_of_scikit_learn(n):
         y_pred = np.where(rng.random(n) < share, y_true, noise)
         scores = cluster_scores(y_true, y_pred)
         assert scores.nmi == pytest.approx(normalized_mutual_info_score(y_true, y_pred), abs=1e-12)
+        assert scores.ami == pytest.approx(adjusted_mutual_info_score(y_true, y_pred), abs=1e-9)
         assert scores.ari == pytest.approx(adjusted_rand_score(y_true, y_pred), abs=1e-12)
 
 
 def test_empty_clusters_and_missing_classes_do_no_harm():
     scores = cluster_scores(np.array([0, 2, 2]), np.array([1, 4, 4]))
-    assert scores == pytest.approx((1.0,) * 5)
+    assert scores == pytest.approx((1.0,) * 6)
     assert contingency(np.array([0, 2]), np.array([1, 4]), n_classes=5).shape == (5, 5)
 
 
@@ -112,3 +114,26 @@ def test_summary_without_labels_keeps_what_needs_none():
     assert set(numbers) == {
         f"train_metric/{name}" for name in ("n_clusters_present_0", "n_clusters_present_1", "facet_nmi_0_1")
     }
+
+
+def test_chance_is_not_taken_for_information():
+    """Two clusterings of 266 images that know nothing of each other: an NMI of a third, an AMI of nothing."""
+    rng = np.random.default_rng(0)
+    scores = cluster_scores(rng.integers(0, 25, 266), rng.integers(0, 25, 266))
+    assert scores.nmi > 0.3
+    assert abs(scores.ami) < 0.05
+
+
+def test_images_that_share_no_cluster_are_a_perfect_clustering_of_themselves():
+    assert cluster_scores(np.arange(5), np.arange(5)[::-1]).ami == 1.0
+
+
+def test_the_matching_is_the_best_of_all():
+    n_classes, rng = 4, np.random.default_rng(3)
+    for n_clusters in (2, 4, 6):
+        table = rng.integers(0, 50, (n_clusters, n_classes))
+        wide = table if n_clusters >= n_classes else table.T  # every permutation of the longer side
+        best = max(
+            sum(wide[row, i] for i, row in enumerate(rows)) for rows in permutations(range(len(wide)), wide.shape[1])
+        )
+        assert matched(table) == best

@@ -275,7 +275,14 @@ def test_help(script, capsys):
 
 def scores(j: int, label: str, accuracy: float, nmi: float = 0.5) -> dict[str, float]:
     """The logged scores of a facet against a label."""
-    values = {"accuracy": accuracy, "weighted_accuracy": 0.1, "hungarian_accuracy": 0.2, "nmi": nmi, "ari": 0.3}
+    values = {
+        "accuracy": accuracy,
+        "weighted_accuracy": 0.1,
+        "hungarian_accuracy": 0.2,
+        "nmi": nmi,
+        "ami": nmi - 0.1,
+        "ari": 0.3,
+    }
     return {f"test_metric/facet_{j}_label_{label}_{key}": value for key, value in values.items()}
 
 
@@ -290,16 +297,37 @@ def finished(seed: int, accuracy: float, loss: float, **values: float) -> RunRes
 def test_mean_and_spread_are_over_seeds_of_the_best_facet():
     results = [finished(0, 0.8, 10.0), finished(1, 0.9, 14.0), RunResult("x_seed2", {"seed": 2}, "running")]
     rows = {(row.label, row.metric): row for row in summarise_results(results)}
-    assert len(rows) == 7
+    assert len(rows) == 8
     accuracy = rows["shape", "accuracy"]
     assert accuracy.n_runs == 2 and (accuracy.min, accuracy.max) == (0.8, 0.9)
     assert accuracy.mean == pytest.approx(0.85)
     assert accuracy.population_sd == pytest.approx(0.05)
     assert accuracy.sample_sd == pytest.approx(0.1 / math.sqrt(2))
     assert rows["shape", "nmi"].mean == pytest.approx(0.6)
+    assert rows["shape", "ami"].mean == pytest.approx(0.5)
     assert rows["", "loss"].mean == 12.0
     assert rows["", "facet_nmi_0_1"].mean == pytest.approx(0.04)
     assert results[0].curves == {"shape": [[0, 0.25], [1, 0.8]]}
+
+
+def test_facets_of_one_cluster_are_not_compared():
+    """Two of them would have an NMI of 1."""
+    results = []
+    for seed, n_clusters in enumerate((1, 5, 7)):
+        result = finished(seed, 0.8, 10.0)
+        counts = {f"test_metric/n_clusters_present_{j}": float(n_clusters) for j in range(2)}
+        nmi = {"test_metric/facet_nmi_0_1": 1.0 if n_clusters == 1 else 0.2}
+        results.append(result._replace(numbers=result.numbers | counts | nmi))
+    [row] = [row for row in summarise_results(results) if row.metric == "facet_nmi_0_1"]
+    assert (row.n_runs, row.mean) == (2, pytest.approx(0.2))
+    assert not any(row.metric == "facet_nmi_0_1" for row in summarise_results(results[:1]))
+
+
+def test_runs_of_earlier_versions_are_summed_up_by_the_scores_that_they_have():
+    new, old = finished(0, 0.8, 10.0), finished(1, 0.9, 10.0)
+    old = old._replace(numbers={name: value for name, value in old.numbers.items() if not name.endswith("_ami")})
+    rows = {(row.label, row.metric): row for row in summarise_results([new, old])}
+    assert rows["shape", "nmi"].n_runs == 2 and ("shape", "ami") not in rows
 
 
 def test_groups_of_a_grid_are_kept_apart():

@@ -27,7 +27,7 @@ import train
 from config import build_config
 from tracking import run_folder, weights_and_biases
 from tracking.run_folder import RunFolder
-from tracking.tracker import Tracker
+from tracking.tracker import EpochProgress, Tracker
 from tracking.weights_and_biases import WandbRun, resolve_wandb_mode, wandb_settings
 from utils import UserError
 
@@ -412,3 +412,24 @@ def test_what_a_killed_process_was_writing_is_cleared_away(tmp_path):
     leftover.touch()
     RunFolder.open(build_config({"results_dir": str(tmp_path), "run_name": "run"})).close()
     assert not leftover.exists()
+
+
+def test_the_best_accuracy_counts_from_epoch_1(capsys):
+    """An untrained model may score well by chance; also when the run goes on later."""
+    rows = [{"epoch": e, "test_metric/loss": 1.0, "test_metric/facet_acc_max": a} for e, a in ((0, 0.9), (1, 0.5))]
+    progress = EpochProgress(0, 4, [])
+    for row in rows:
+        progress.update(row["epoch"], row)
+    assert EpochProgress(2, 4, rows).best == progress.best == 0.5
+    said = capsys.readouterr().out.splitlines()
+    assert "acc 0.9000" in said[0] and "best" not in said[0]
+    assert "acc 0.5000  best 0.5000" in said[1]
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_a_line_is_said_beside_the_bar(monkeypatch, capsys, is_terminal):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal, raising=False)
+    progress = EpochProgress(0, 4, [])
+    progress.say("facet 0 joins")
+    progress.close()
+    assert "facet 0 joins\n" in capsys.readouterr().out

@@ -75,6 +75,27 @@ def test_the_schedule_of_a_run(tmp_path):
     assert rows[3]["train_loss/log_prob_p_x_z"] > rows[1]["train_loss/log_prob_p_x_z"]
 
 
+def test_a_run_says_which_facets_live_and_what_guessing_gives(tmp_path, capsys):
+    """While it goes on, and at its end; the same again when it is finished already."""
+    rows = run_small(tmp_path, "a", "--vis_every_n_epochs", "1")
+    said = capsys.readouterr().out
+    assert said.count("facet 0 joins in epoch 2, and fades in over 6 batches") == 1
+    assert said.count("facet 0 has yet to join; facet 1 ") == 2  # epochs 1 and 2, which is judged by its first batch
+    assert all(row[f"test_metric/health_effect_{j}"] >= 0 for row in rows for j in range(2))
+    assert [row["test_metric/health_effect_0"] == 0 for row in rows] == [True, True, True, False]
+    assert ["test_metric/label_digit_majority" in row for row in rows] == [False, False, False, True]
+    assert rows[-1]["test_metric/facet_1_label_digit_kmeans_accuracy"] > 0.4
+    table = said[said.index("test scores") :]
+    words = [line.split() for line in table.splitlines()]
+    assert [line[:3] for line in words[1:6]] == [
+        ["facet", "0", "digit"], ["facet", "1", "digit"], ["k-means", "digit", words[3][2]],
+        ["k-means", "digit", words[4][2]], ["largest", "class", "digit"],
+    ]  # fmt: skip
+    assert "health of facets" in table
+    run_small(tmp_path, "a", "--vis_every_n_epochs", "1")
+    assert table in capsys.readouterr().out
+
+
 def test_testing_can_be_left_to_the_start_and_the_end(tmp_path):
     rows = run_small(tmp_path, "a", "--do_test_during_training", "false")
     assert ["test_metric/loss" in row for row in rows] == [True, False, False, True]

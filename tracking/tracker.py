@@ -61,7 +61,7 @@ class EpochProgress:
     def __init__(self, first: int, n_epochs: int, before: list[dict[str, Any]]):
         """first: the epoch to begin with. before: the epochs logged earlier, for the best accuracy."""
         self.first, self.n_epochs = first, n_epochs
-        accuracies = [row[ACCURACY] for row in before if ACCURACY in row]
+        accuracies = [row[ACCURACY] for row in before if ACCURACY in row and row["epoch"] > 0]
         self.best = max(accuracies, default=float("nan"))
         self.started = time.monotonic()
         self.is_terminal = sys.stderr.isatty()
@@ -74,11 +74,12 @@ class EpochProgress:
         """Show one finished epoch."""
         loss = numbers.get(Metric("loss").name, numbers.get(Metric("loss", "train").name, float("nan")))
         accuracy = numbers.get(ACCURACY, numbers.get(Metric("facet_acc_max", "train").name))
+        shown = {"loss": f"{loss:.2f}"}
         if accuracy is not None:
+            shown["acc"] = f"{accuracy:.4f}"
+        if accuracy is not None and epoch > 0:  # before, the mixtures fit an untrained model, well by chance at times
             self.best = accuracy if self.best != self.best else max(self.best, accuracy)
-        shown = {"loss": f"{loss:.2f}"} | (
-            {} if accuracy is None else {"acc": f"{accuracy:.4f}", "best": f"{self.best:.4f}"}
-        )
+            shown["best"] = f"{self.best:.4f}"
         self.bar.set_postfix(shown, refresh=False)
         self.bar.update()
         if not self.is_terminal:
@@ -86,6 +87,10 @@ class EpochProgress:
             left = (time.monotonic() - self.started) / done * (self.n_epochs - epoch - 1)
             words = "  ".join(f"{key} {value}" for key, value in shown.items())
             print(f"epoch {epoch:4d} of {self.n_epochs - 1}  {words}  {left / 60:.1f} min left", flush=True)
+
+    def say(self, text: str) -> None:
+        """Print a line beside the bar."""
+        tqdm.write(text) if self.is_terminal else print(text, flush=True)
 
     def close(self) -> None:
         self.bar.close()
