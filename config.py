@@ -111,8 +111,7 @@ class Config:
         "fast_mnist", "fast_fashion_mnist", "fast_svhn", "fast_3dshapes", "digits", "coloured_digits", "rooms",
         "folder", "npz",
     ] = "fast_mnist"  # fmt: skip
-    """Which data to cluster; digits and coloured_digits come with scikit-learn, rooms are drawn, folder and npz are
-    your own images."""
+    """Which data to cluster; digits come with scikit-learn, rooms are drawn, folder and npz are your own images."""
     data_dir: str = "data"
     """Folder of the datasets; folder: that of your images; npz: your file, or the folder that holds it."""
     image_size: Annotated[_Whole, Field(ge=1, le=10**6)] | None = None
@@ -210,7 +209,7 @@ class Config:
     """Weight of kl_z of a facet that is not yet added."""
     gamma_kl_c_pretrain: NonNegativeFloat = 0.0
     """Weight of kl_c of a facet that is not yet added."""
-    init_lr: PositiveFloat = 5e-4
+    init_lr: Annotated[_Real, Field(gt=0, le=1e30)] = 5e-4
     """Learning rate of Adam, constant."""
     batch_size: Annotated[_Whole, Field(ge=2, le=10**6)] = 512
     """Images per training step."""

@@ -249,9 +249,7 @@ def train_loop(training: Training, dataset: Dataset, folder: RunFolder, tracker:
     try:
         for epoch in progress:
             if (facet := joining_facet(config, epoch)) is not None:
-                progress.say(
-                    f"facet {facet} joins in epoch {epoch}, and fades in over {config.n_batches_fade_in} batches"
-                )
+                progress.say(f"facet {facet} joins in epoch {epoch}, fading in over {config.n_batches_fade_in} batches")
             started = time.monotonic()
             numbers: dict[str, float] = {"epoch": epoch, "epoch_lr": config.init_lr}
             if epoch > 0:
