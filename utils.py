@@ -41,7 +41,7 @@ def printable(text: str) -> str:
 
 
 def _escaped(character: str) -> str:
-    """Escape a character. A byte of a file name that is no UTF-8 is half a pair in Python: it is written as that byte."""
+    """Escape a character. A byte of a file name that is no UTF-8 is half a pair in Python: it is shown as that byte."""
     code = ord(character)
     return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else character.encode("unicode_escape").decode()
 
@@ -159,8 +159,8 @@ def load_checked(path: Path) -> Any:
 def write_atomically(path: Path, write: Callable[[Path], object], is_durable: bool = False) -> None:
     """Call write(temporary path beside `path`), then rename: readers see the old file or the new one, never a part.
 
-    With is_durable not even when the machine itself stops: the content is on the disk before the name is. A full disk or
-    a missing permission is a UserError; the old file stays as it was.
+    With is_durable not even when the machine itself stops: the content is on the disk before the name is. A full disk
+    or a missing permission is a UserError; the old file stays as it was.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:

@@ -83,6 +83,18 @@ def random_dataset(config: Config, device: torch.device, arguments: argparse.Nam
     return Dataset(spec, split(n_train), split(n_test), "random pixels")
 
 
+def circumstances(config: Config, device: torch.device) -> dict[str, Any]:
+    """What was measured, on what."""
+    return {
+        "configuration": config.name,
+        "batch_size": config.batch_size,
+        "hardware": hardware(device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "commit": commit(),
+    }
+
+
 def measure(config: Config, device: torch.device, dataset: Dataset, n_repeats: int, n_steps: int) -> dict[str, Any]:
     """All numbers of one configuration, by name. Times are seconds, medians of n_repeats; memory is MiB."""
     n_train, n_test = len(dataset.train), len(dataset.test)
@@ -105,15 +117,10 @@ def measure(config: Config, device: torch.device, dataset: Dataset, n_repeats: i
     step, epoch = statistics.median(steps), sum(epoch_parts.values())
     around = [statistics.mean(pair) for pair in itertools.pairwise(rates)]  # the rate around each repeat
     return {
-        "configuration": config.name,
-        "hardware": hardware(device),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "commit": commit(),
+        **circumstances(config, device),
         "how": how,
         "n_train": n_train,
         "n_test": n_test,
-        "batch_size": config.batch_size,
         "step_seconds": step,
         "step_images_per_second": step_images / step,
         "epoch_seconds": epoch,

@@ -1,7 +1,7 @@
 """A run's folder: its files, and who may write them.
 
-A run owns `results/<run name>/`: config.yml, metrics.jsonl (a line per epoch), figures/, checkpoint.pt, save_dict.pt, and
-evaluation/ with what the evaluation scripts draw.
+A run owns `results/<run name>/`: config.yml, metrics.jsonl (a line per epoch), figures/, checkpoint.pt, save_dict.pt,
+and evaluation/ with what the evaluation scripts draw.
 """
 
 from __future__ import annotations

@@ -93,4 +93,5 @@ class EpochProgress:
         tqdm.write(text) if self.is_terminal else print(text, flush=True)
 
     def close(self) -> None:
+        """Leave the bar as it stands."""
         self.bar.close()

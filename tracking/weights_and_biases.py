@@ -46,7 +46,7 @@ MEANING_OF_WANDB_MODE = {
 
 
 class WandbRun:
-    """A run's log at Weights & Biases. Its first failure, of whatever kind, is one warning, and the last thing it says."""
+    """A run's log at Weights & Biases. Its first failure, of whatever kind, is one warning and the last thing said."""
 
     def __init__(self, run: wandb.Run | None = None):
         """run: what wandb.init returned; None where nothing is to be logged."""
@@ -184,7 +184,7 @@ def _init(mode: Literal["online", "offline"], config: Config, folder: Path, sett
 
 
 class Place(TypedDict):
-    """Where runs go, as arguments of wandb.init, wandb.sweep and wandb.agent. entity: a team; None is the user's own."""
+    """Where runs go, as arguments of wandb.init, wandb.sweep and wandb.agent. entity: a team; None: the user's own."""
 
     entity: str | None
     project: str
@@ -246,7 +246,8 @@ def log_in(config: Config, settings: Mapping[str, str]) -> None:
 
     if not has_wandb_key(config, settings):
         raise UserError(
-            "no wandb key found: set WANDB_API_KEY, run 'wandb login', or write login_key_1 into configs/wandb.local.yml"
+            "no wandb key found: set WANDB_API_KEY, run 'wandb login', or write login_key_1 into "
+            "configs/wandb.local.yml"
         )
     url = _server()
     if not _is_reachable(url):
