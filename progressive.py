@@ -28,7 +28,7 @@ PerFacet = Sequence[float] | Tensor
 
 
 class Coefficients(NamedTuple):
-    """How strongly each facet takes part, facet 0 first. Every number lies in [0, 1]."""
+    """How strongly each facet takes part, facet 0 first. All but guide lie in [0, 1]."""
 
     alpha_enc: PerFacet
     """Factor on what the encoder's backbone hands to facet j."""
@@ -44,7 +44,7 @@ class Coefficients(NamedTuple):
     """lambda_j: the weight for each pixel of -log q(c_j = code_j | x) in the loss, with the codes of the start."""
 
     def on(self, device: torch.device) -> Coefficients:
-        """The same as four tensors (J,), moved in one copy."""
+        """The same as six tensors (J,), moved in one copy."""
         return Coefficients(*torch.tensor(self, device=device).unbind())
 
 

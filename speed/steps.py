@@ -23,7 +23,7 @@ class StepResult(NamedTuple):
     """What an epoch remembers of one training step, on the device."""
 
     terms: Tensor
-    """(n_terms,): the loss and its parts, in the order of inference.SCALAR_TERMS."""
+    """(n_terms,): the loss and its parts, in the order of SCALAR_TERMS of evaluation/predictions.py."""
     clusters: Tensor
     """(B, J): the cluster of each image in each facet."""
 
