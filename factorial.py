@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 N_IMAGES = 2_000
-"""Training images that the centres are fitted to, drawn by the seed; all of them get codes."""
+"""Training images that the centres are fitted to, drawn by the seed."""
 N_STARTS, N_KEPT = 30, 10
 """Fits from different starts for each kind of features, and how many of all of them are cooled down."""
 CHUNK = 5_000
@@ -36,12 +36,16 @@ RIDGE = 1e-3
 class FactorialClustering(NamedTuple):
     """What was found."""
 
-    codes: np.ndarray
-    """(N, J) int64: the cluster of every image in every facet."""
     centres: list[np.ndarray]
     """J arrays (K_j, d): M_j."""
+    features: Features
+    """What f is."""
     rmse: float
     """Root mean squared error of the pixels, in [0, 1], where each is predicted by the sum of its facets' centres."""
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Clusters of images (M, C, H, W) uint8, also of others than it was fitted to: (M, J) int64."""
+        return np.concatenate([codes_of(self.features(to_pixels(c)), self.centres) for c in chunks(images)])
 
 
 def factorial_clustering(images: np.ndarray, n_clusters: Sequence[int], seed: int) -> FactorialClustering:
@@ -67,9 +71,8 @@ def factorial_clustering(images: np.ndarray, n_clusters: Sequence[int], seed: in
     kept = sorted(starts, key=error)[:N_KEPT]
     cooled = [(features, fit(features(pixels), centres, COLD)) for features, centres in kept]
     features, centres = min(cooled, key=error)
-    codes = np.concatenate([codes_of(features(to_pixels(chunk)), centres) for chunk in chunks(images)])
-    rmse = np.sqrt(additive_error(pixels, codes[chosen], n_clusters) / pixels.shape[1])
-    return FactorialClustering(codes, centres, float(rmse))
+    rmse = np.sqrt(additive_error(pixels, codes_of(features(pixels), centres), n_clusters) / pixels.shape[1])
+    return FactorialClustering(centres, features, float(rmse))
 
 
 def chunks(images: np.ndarray) -> Iterator[np.ndarray]:

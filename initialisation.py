@@ -76,12 +76,13 @@ def factorial_start(model: MFCVAE, images: Tensor, config: Config) -> Tensor:
     The means of a facet lie in its latent space as its centres lie in that of the pixels (latent_means). images:
     (N, C, H, W) uint8 -> codes (N, J) int64 on the host.
     """
-    found = factorial_clustering(images.cpu().numpy(), config.n_clusters_j_list, config.seed)
+    pixels = images.cpu().numpy()
+    found = factorial_clustering(pixels, config.n_clusters_j_list, config.seed)
     for prior, centres in zip(model.prior, found.centres, strict=True):
         prior.start_at(latent_means(centres, prior.mean.shape[1]))
     if config.sigma_multiplier_p_x_z == "data":
         model.sigma_x = max(found.rmse, SMALLEST_SIGMA)
-    return torch.from_numpy(found.codes)
+    return torch.from_numpy(found.predict(pixels))
 
 
 def latent_means(centres: np.ndarray, D: int) -> np.ndarray:

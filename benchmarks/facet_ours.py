@@ -1,4 +1,7 @@
-"""MFCVAE as a method of facets.py: configs/folder.yml with nothing set but the numbers of facets and clusters."""
+"""MFCVAE as a method of facets.py: configs/folder.yml with nothing set but the numbers of facets and clusters.
+
+The factorial clustering that it starts from is a method of its own, so that what training adds is seen.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.facet_sets import CPU
+from benchmarks.facet_sets import CPU, FacetSet
 from datasets import load_dataset
 from evaluation.predictions import predict
+from factorial import factorial_clustering
 from load_model import load_model_from_save_dict
 from utils import UserError
 
@@ -41,3 +45,9 @@ def cluster_by_facets(path: Path, seed: int, n_clusters: Sequence[int], results_
     model, config = load_model_from_save_dict(results_dir / name / "save_dict.pt", map_location="cpu")
     test = load_dataset(dataclasses.replace(config, data_dir=str(path)), CPU).test
     return predict(model, test.images, batch_size=config.eval_batch_size).clusters
+
+
+def cluster_by_codes(data: FacetSet, seed: int, n_clusters: Sequence[int]) -> np.ndarray:
+    """(M, J): the code of each held-out image in each facet of a factorial clustering of the training images."""
+    train, test = (np.rint(255 * rows).astype(np.uint8) for rows in (data.train, data.test))
+    return factorial_clustering(train, n_clusters, seed).predict(test)

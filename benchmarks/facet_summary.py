@@ -28,21 +28,18 @@ def ami_values(records: Sequence[Record], method: str, column: tuple[str, str]) 
 
 
 def results_table(records: Sequence[Record], methods: Sequence[str]) -> str:
-    """Markdown: AMI of held-out images, mean (sd) over seeds; a row per method, a column per label, the best bold."""
+    """Markdown: AMI of held-out images, mean (sd) over seeds; a row per label, a column per method, the best bold."""
     columns = label_columns(records)
-    values = {(m, c): ami_values(records, m, c) for m in methods for c in columns}
-    best = {c: max((_mean(values[m, c]) for m in methods), default=-np.inf) for c in columns}
-    n_seeds = max((len(v) for v in values.values()), default=0)
-    lines = ["| method | " + " | ".join(f"{name}: {label}" for name, label in columns) + " | CPU s a run |"]
-    lines.append("|---" * (len(columns) + 2) + "|")
-    for m in methods:
-        seconds = [r["cpu_seconds"] for r in records if r["method"] == m]
-        cells = [_cell(values[m, c], n_seeds, best[c]) for c in columns]
-        lines.append(f"| {m} | " + " | ".join(cells) + f" | {np.mean(seconds) if seconds else np.nan:.1f} |")
+    values = {c: [ami_values(records, m, c) for m in methods] for c in columns}
+    n_seeds = max((len(v) for row in values.values() for v in row), default=0)
+    lines = ["| images: label | " + " | ".join(methods) + " |", "|---" * (len(methods) + 1) + "|"]
+    for (name, label), row in values.items():
+        best = max(map(_mean, row), default=-np.inf)
+        lines.append(f"| {name}: {label} | " + " | ".join(_cell(v, n_seeds, best) for v in row) + " |")
+    seconds = [np.mean([r["cpu_seconds"] for r in records if r["method"] == m] or np.nan) for m in methods]
+    lines.append("| CPU seconds a run | " + " | ".join(f"{s:.1f}" for s in seconds) + " |")
     failures = [f"- {r['method']}, {r['set']}, seed {r['seed']}: {r['error']}" for r in records if "error" in r]
-    note = (
-        f"AMI of held-out images: mean (sd) over {n_seeds} seeds, or as many as follow an x. CPU s: mean of all runs."
-    )
+    note = f"AMI of held-out images: mean (sd) over {n_seeds} seeds, or as many as follow an x."
     return "\n".join([*lines, "", note, *(["", "Failed:", "", *failures] if failures else [])]) + "\n"
 
 

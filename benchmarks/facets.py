@@ -27,7 +27,7 @@ sys.path.insert(0, str(HERE.parent))  # the scripts lie flat at the top, not in 
 
 from interrupts import run_script  # noqa: E402
 
-from benchmarks.facet_ours import N_CLUSTERS, cluster_by_facets  # noqa: E402
+from benchmarks.facet_ours import N_CLUSTERS, cluster_by_codes, cluster_by_facets  # noqa: E402
 from benchmarks.facet_peers import METHODS as PEERS  # noqa: E402
 from benchmarks.facet_peers import lacks_clustpy  # noqa: E402
 from benchmarks.facet_results import Record, append_result, label_scores, read_results  # noqa: E402
@@ -38,7 +38,7 @@ from flags import FlagParser, non_negative_int  # noqa: E402
 from plotting import save_figure  # noqa: E402
 from utils import UserError, make_folder, one_line, resolve_device, write_atomically  # noqa: E402
 
-METHODS = (*PEERS, "ours")
+METHODS = (*PEERS, "codes", "ours")
 
 
 class Task(NamedTuple):
@@ -117,6 +117,8 @@ def held_out_clusters(task: Task, data: FacetSet, path: Path, results_dir: Path)
     """(M, C): the cluster of each held-out image in each clustering."""
     if task.method == "ours":
         return cluster_by_facets(path, task.seed, N_CLUSTERS[task.set], results_dir / "facets")
+    if task.method == "codes":
+        return cluster_by_codes(data, task.seed, N_CLUSTERS[task.set])
     return PEERS[task.method].cluster(data, task.seed)
 
 

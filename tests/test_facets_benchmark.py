@@ -188,7 +188,7 @@ def test_runs_are_written_summarised_and_not_repeated(command, tmp_path, capsys,
     assert set(runs[0]["labels"]) == {"upper", "lower"}
     assert runs[0]["n_test"] == 40
     assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
-    assert "| kmeans_pixels |" in path.with_suffix(".md").read_text()
+    assert "| images: label | kmeans_pixels |" in path.with_suffix(".md").read_text()
     monkeypatch.setattr(facets, "held_out_clusters", lambda *_: pytest.fail("run again"))
     capsys.readouterr()
     before = path.read_text()
@@ -235,6 +235,13 @@ def test_ours_is_trained_with_nothing_but_the_number_of_clusters_set(command, tm
     assert seen == [("halves.npz", seed, (2, 3), tmp_path / "out" / "facets") for seed in (0, 1)]
     runs = read_results(tmp_path / "out" / "runs.jsonl")
     assert [run["labels"]["lower"]["ami"] for run in runs] == pytest.approx([1, 1])
+
+
+def test_codes_are_those_of_the_training_images_factors(data):
+    clusters = facet_ours.cluster_by_codes(data, 0, (2, 3))
+    scores = label_scores(clusters, data.labels, is_single=False)
+    assert clusters.shape == (40, 2)
+    assert [scores[name]["ami"] for name in ("upper", "lower")] == pytest.approx([1, 1])
 
 
 def test_every_set_says_how_many_clusters_ours_gets():
@@ -300,10 +307,10 @@ def test_what_is_appended_is_read_back(tmp_path):
 
 def test_the_table_has_means_and_deviations_over_seeds():
     lines = results_table(RUNS, ["one", "two", "three"]).splitlines()
-    assert lines[0] == "| method | halves: upper | halves: lower | CPU s a run |"
-    assert lines[2] == "| one | 0.60 (0.10) | 0.00 (0.00) | 2.5 |"
-    assert lines[3] == "| two | **0.90 (0.00) x1** | 0.00 (0.00) x1 | 2.5 |"
-    assert lines[4] == "| three | failed | failed | 2.0 |"
+    assert lines[0] == "| images: label | one | two | three |"
+    assert lines[2] == "| halves: upper | 0.60 (0.10) | **0.90 (0.00) x1** | failed |"
+    assert lines[3] == "| halves: lower | 0.00 (0.00) | 0.00 (0.00) x1 | failed |"
+    assert lines[4] == "| CPU seconds a run | 2.5 | 2.5 | 2.0 |"
     assert "- two, halves, seed 1: Oops: why" in lines
 
 

@@ -43,22 +43,23 @@ def agreement(found: np.ndarray, true: np.ndarray) -> np.ndarray:
 def test_images_are_taken_apart(n_clusters):
     images, true = parts(600, n_clusters)
     found = factorial_clustering(images, n_clusters, seed=1)
-    best = agreement(found.codes, true).max(axis=1)
-    assert found.codes.shape == true.shape and [len(m) for m in found.centres] == n_clusters
+    codes = found.predict(images)
+    best = agreement(codes, true).max(axis=1)
+    assert codes.shape == true.shape and [len(m) for m in found.centres] == n_clusters
     assert best == pytest.approx(1, abs=1e-6)
     assert 0.005 < found.rmse < 0.02  # of the noise: 8 / sqrt(12) of 255
 
 
 def test_combinations_that_are_too_many_to_be_listed():
     images, _ = parts(200, [3, 3])
-    assert factorial_clustering(images, [25, 25, 25, 25], seed=0).codes.max() < 25
+    assert factorial_clustering(images, [25, 25, 25, 25], seed=0).predict(images).max() < 25
 
 
 def test_the_seed_decides_and_the_global_generators_are_left_alone():
     images, _ = parts(100, [3, 3])
     np.random.seed(5)
     before = np.random.get_state()[1].copy()
-    first, again, other = (factorial_clustering(images, [4, 4], seed).codes for seed in (1, 1, 2))
+    first, again, other = (factorial_clustering(images, [4, 4], seed).predict(images) for seed in (1, 1, 2))
     assert (np.random.get_state()[1] == before).all()
     assert (first == again).all() and (first != other).any()
 
