@@ -11,9 +11,9 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic.fields import FieldInfo
 
@@ -22,49 +22,30 @@ from settings.checks import check
 from settings.command_line import read_words
 from settings.data_sets import FACTOR_SIZES, OWN_IMAGES
 from settings.facet_lists import expand_grouped_key, with_fitted_lists
+from settings.kinds import (
+    LIST,
+    AutoBool,
+    BatchSize,
+    Clusters,
+    Columns,
+    Depth,
+    Dimension,
+    MaybeWidth,
+    NonNegative,
+    NonNegativeFloat,
+    Positive,
+    PositiveFloat,
+    Real,
+    Some,
+    Whole,
+    Width,
+)
 from settings.settings_file import read_settings_file
 from settings.unread import unread_settings
 from utils import UserError, one_line, shown
 
 log = logging.getLogger(__name__)
 
-
-def _refuse_bool(value: Any) -> Any:
-    """Refuse true and false, which pydantic would take for 1 and 0."""
-    if isinstance(value, bool):
-        raise ValueError("should be a number, not true or false")
-    return value
-
-
-def _alone_as_list(value: Any) -> Any:
-    """A single number as the list of it."""
-    return [value] if isinstance(value, int | float | str) else value
-
-
-def _bool_as_word(value: Any) -> Any:
-    """YAML's true and false, and True as other settings take it, where auto is a choice too."""
-    return str(value).lower() if isinstance(value, bool | str) else value
-
-
-# Numbers have bounds within which they can be computed with; how large a model may be depends on the machine.
-_Whole = Annotated[int, BeforeValidator(_refuse_bool)]
-_Real = Annotated[float, BeforeValidator(_refuse_bool), Field(allow_inf_nan=False)]
-Positive = Annotated[_Whole, Field(ge=1, le=10**9)]
-NonNegative = Annotated[_Whole, Field(ge=0, le=10**9)]
-Columns = Annotated[_Whole, Field(ge=1, le=100)]
-BatchSize = Annotated[_Whole, Field(ge=1, le=10**6)]
-Clusters = Annotated[_Whole, Field(ge=1, le=10**5)]
-Dimension = Annotated[_Whole, Field(ge=1, le=10**4)]
-Width = Annotated[_Whole, Field(ge=1, le=10**5)]
-MaybeWidth = Annotated[_Whole, Field(le=10**5)]
-Depth = Annotated[_Whole, Field(le=100)]
-PositiveFloat = Annotated[_Real, Field(gt=0, le=1e12)]
-NonNegativeFloat = Annotated[_Real, Field(ge=0, le=1e12)]
-AutoBool = Annotated[Literal["auto", "true", "false"], BeforeValidator(_bool_as_word)]
-
-Item = TypeVar("Item")
-_LIST = (BeforeValidator(_alone_as_list), Field(max_length=100))
-Some = Annotated[list[Item], *_LIST]
 
 # Settings that say where and how a run goes on, not what it computes.
 MAY_CHANGE_ON_RESUME = {
@@ -95,7 +76,7 @@ class Config:
     compile: AutoBool = "auto"
     """Compile training and evaluation; auto does where it pays: a CPU with AVX-512, 10,000 steps or more.
     On a GPU auto records the step as a CUDA graph, true compiles it too, false does neither."""
-    seed: Annotated[_Whole, Field(ge=0, lt=2**32)] = 6000
+    seed: Annotated[Whole, Field(ge=0, lt=2**32)] = 6000
     """Seed of everything random in the run."""
     wandb_mode: Literal["auto", "online", "offline", "disabled"] = "auto"
     """Weights & Biases; auto is online where a key is found, else offline."""
@@ -114,7 +95,7 @@ class Config:
     """Which data to cluster; digits come with scikit-learn, rooms are drawn, folder and npz are your own images."""
     data_dir: str = "data"
     """Folder of the datasets; folder: that of your images; npz: your file, or the folder that holds it."""
-    image_size: Annotated[_Whole, Field(ge=1, le=10**6)] | None = None
+    image_size: Annotated[Whole, Field(ge=1, le=10**6)] | None = None
     """folder and npz: side in pixels to which images are cropped and resized; npz: none keeps their size."""
     max_megapixels: Positive = 179
     """folder and npz: larger images are refused, as a damaged or malicious file may claim any size."""
@@ -133,13 +114,13 @@ class Config:
     """3DShapes: the value indices that each factor may take; a factor left out takes all."""
     factors_label_list: Some[str] = dataclasses.field(default_factory=lambda: ["shape", "wall_hue"])
     """3DShapes: the factors that serve as labels."""
-    threedshapes_train_frac: Annotated[_Real, Field(gt=0, lt=1)] = 0.8
+    threedshapes_train_frac: Annotated[Real, Field(gt=0, lt=1)] = 0.8
     """3DShapes: share of the images that is trained on."""
 
     # --- the model
     model_type: Literal["fc_shared", "fc_per_facet_enc_shared_dec", "fc_vlae", "conv_vlae"] = "fc_vlae"
     """Architecture of encoder and decoder."""
-    J_n_mixtures: Annotated[_Whole, Field(ge=1, le=100)] = 2
+    J_n_mixtures: Annotated[Whole, Field(ge=1, le=100)] = 2
     """Number of facets J. Lists with an entry per facet follow it; a single number in one stands for all facets."""
     z_j_dim_list: Some[Dimension] = dataclasses.field(default_factory=lambda: [5, 5])
     """Latent dimension D_j of each facet."""
@@ -149,7 +130,7 @@ class Config:
     """Activation of the hidden layers."""
     do_fc_batch_norm: bool = False
     """Batch normalisation in fully-connected blocks."""
-    encode_layer_dims: Annotated[list[Width] | list[Some[Width]], *_LIST] = dataclasses.field(
+    encode_layer_dims: Annotated[list[Width] | list[Some[Width]], *LIST] = dataclasses.field(
         default_factory=lambda: [500, 2000]
     )
     """fc_shared: encoder widths; fc_per_facet_enc_shared_dec: one list of widths per facet."""
@@ -171,7 +152,7 @@ class Config:
     """fc_vlae: decoder rung width of each level."""
     dec_rung_n_hidden: Some[Depth] = dataclasses.field(default_factory=lambda: [1, 1])
     """fc_vlae: decoder rung depth of each level."""
-    sigma_multiplier_p_x_z: Annotated[_Real, Field(ge=1e-6, le=1e6)] | Literal["data"] = 0.6
+    sigma_multiplier_p_x_z: Annotated[Real, Field(ge=1e-6, le=1e6)] | Literal["data"] = 0.6
     """Standard deviation of the Normal likelihood, in pixels of range [0, 1]; unused by Bernoulli data.
     data: the root mean square of what the factorial start leaves unexplained."""
     cov_type_p_z_c: Literal["diag", "full"] = "diag"
@@ -182,7 +163,7 @@ class Config:
     guide_weight: NonNegativeFloat = 0.0
     """Factorial start: weight lambda, for each pixel value, of -log q(c_j = code_j | x) in the loss, with the codes of
     the start; it falls to 0 over the second half of the training."""
-    bottleneck: Annotated[_Real, Field(ge=0, le=1)] = 0.0
+    bottleneck: Annotated[Real, Field(ge=0, le=1)] = 0.0
     """Share h of z_j that the decoder gets as E_q(c_j|x) mu_jc, the mean of its clusters; it falls to 0 from 30 to 60
     percent of the training."""
     fixed_var_init: PositiveFloat = 0.01
@@ -209,13 +190,13 @@ class Config:
     """Weight of kl_z of a facet that is not yet added."""
     gamma_kl_c_pretrain: NonNegativeFloat = 0.0
     """Weight of kl_c of a facet that is not yet added."""
-    init_lr: Annotated[_Real, Field(gt=0, le=1e30)] = 5e-4
+    init_lr: Annotated[Real, Field(gt=0, le=1e30)] = 5e-4
     """Learning rate of Adam, constant."""
-    batch_size: Annotated[_Whole, Field(ge=2, le=10**6)] = 512
+    batch_size: Annotated[Whole, Field(ge=2, le=10**6)] = 512
     """Images per training step."""
     eval_batch_size: BatchSize = 1000
     """Images per evaluation step."""
-    n_test_batches: Annotated[_Whole, Field(ge=-1, le=10**9)] = -1
+    n_test_batches: Annotated[Whole, Field(ge=-1, le=10**9)] = -1
     """Test batches per evaluation; -1 means all."""
     do_test_during_training: bool = True
     """Evaluate the test split after every epoch; otherwise only at the start and the end."""

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from config import Config, load_config, warn_of_flags_without_effect
@@ -26,7 +25,6 @@ if __name__ == "__main__" and {"-h", "--help"} & {*sys.argv[1:]}:
     load_config()  # prints the help and ends: PyTorch would take seconds to be imported for it
 
 import torch
-import yaml
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -61,6 +59,7 @@ from progressive import (
 from speed import machine
 from speed.steps import CompiledForward, Loss, LossOrForward, RecordedStep, Step, StepResult
 from tracking.checkpoint import restore, state_of
+from tracking.plan import describe_plan
 from tracking.run_folder import RunFolder
 from tracking.tracker import EpochProgress, Tracker
 from utils import PROJECT, UserError, make_folder, preserved_random_state, resolve_device, seed_everything
@@ -277,27 +276,6 @@ def train_loop(training: Training, dataset: Dataset, folder: RunFolder, tracker:
         progress.close()
 
 
-def describe_plan(config: Config, spec: DatasetSpec, model: MFCVAE) -> str:
-    """The resolved settings, the model's size and what the run is going to do."""
-    settings = yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, default_flow_style=None)
-    parts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
-    size = ", ".join(f"{name} {n:,}" for name, n in parts.items())
-    n_batches = n_batches_per_epoch(config, spec.n_train)
-    lines = [
-        f"run       {Path(config.results_dir) / config.name}",
-        f"data      {spec.name}, {spec.n_train:,} training and {spec.n_test:,} test images {spec.image_shape}, "
-        f"labels {', '.join(spec.label_names) or 'none'}",
-        f"model     {sum(parts.values()):,} parameters: {size}",
-        f"plan      {config.n_epochs} epochs of {n_batches} batches; epoch 0 evaluates only",
-    ]
-    first = 0
-    for step, n_epochs in enumerate(config.n_epochs_per_progressive_step if config.do_progressive_training else []):
-        facet = config.J_n_mixtures - 1 - step
-        lines.append(f"          epochs {first} to {first + n_epochs - 1}: facet {facet} joins")
-        first += n_epochs
-    return settings + "\n" + "\n".join(lines)
-
-
 def finish(training: Training, dataset: Dataset, folder: RunFolder) -> None:
     """Write the model and say what it reached and where everything is."""
     config = training.config
@@ -374,8 +352,9 @@ def show_plan(config: Config) -> None:
     """Print what a run of this configuration is going to do (--dry_run)."""
     spec = dataset_spec(config)
     check_counts(config, spec.n_train, spec.n_test)
-    print(describe_plan(config, spec, empty_model(config, spec)))
-    warn_of_unfinished_fade_in(config, n_batches_per_epoch(config, spec.n_train))
+    n_batches = n_batches_per_epoch(config, spec.n_train)
+    print(describe_plan(config, spec, empty_model(config, spec), n_batches))
+    warn_of_unfinished_fade_in(config, n_batches)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
