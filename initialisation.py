@@ -95,6 +95,23 @@ def latent_means(centres: np.ndarray, D: int) -> np.ndarray:
     return means + 0.1 * torch.randn(means.shape).numpy()
 
 
+WIDEST = 4096
+"""Inputs of a fully-connected layer from which on it learns more slowly; the published networks have 3,136 at most."""
+
+
+def learning_rates(model: nn.Module, init_lr: float) -> list[dict[str, Any]]:
+    """Adam's groups of parameters: the weights of a layer of N > WIDEST inputs learn at init_lr WIDEST / N.
+
+    Adam moves every weight by the learning rate at first, whatever the gradient, and so an output by N of them. Those
+    of a layer over the 49,152 values of a 128 x 128 image in colour left their range in one step, and log s_j^2 ended
+    in an overflow. Images of up to 36 x 36 pixels in colour are in the one group that learns at init_lr.
+    """
+    wide = [m.weight for m in model.modules() if isinstance(m, nn.Linear) and m.in_features > WIDEST]
+    slow = [{"params": [weight], "lr": init_lr * WIDEST / weight.shape[1]} for weight in wide]
+    others = [parameter for parameter in model.parameters() if all(parameter is not weight for weight in wide)]
+    return [{"params": others, "lr": init_lr}, *slow]
+
+
 @torch.no_grad()
 def data_init(model: MFCVAE, x: Tensor, target_std: float = 0.1) -> None:
     """Data-dependent initialisation on one batch x (B, C, H, W).

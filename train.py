@@ -46,7 +46,7 @@ from evaluation.metric_names import Metric, loss_term_name
 from evaluation.predictions import SCALAR_TERMS, Forward, at_means, observe, predict, predict_with_terms
 from evaluation.score_table import report
 from evaluation.scores import summarise
-from initialisation import check_memory, data_init, factorial_start, mixture_means
+from initialisation import check_memory, data_init, factorial_start, learning_rates, mixture_means
 from load_model import empty_model, save_model
 from mfcvae import MFCVAE
 from progressive import (
@@ -84,7 +84,7 @@ class Training:
         if config.model_type == "conv_vlae":
             self.model.to(memory_format=torch.channels_last)
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=config.init_lr, fused=True, capturable=device.type == "cuda"
+            learning_rates(self.model, config.init_lr), fused=True, capturable=device.type == "cuda"
         )
         self.codes: Tensor | None = None  # (N, J) int64, the clusters that a led training starts from
         self.order = torch.Generator().manual_seed(config.seed)

@@ -546,3 +546,19 @@ def test_nul_in_a_path_of_a_yaml_file(tmp_path):
     (tmp_path / "a.yml").write_text('dataset: folder\nimage_size: 8\ndata_dir: "a\\0b"\n')
     with pytest.raises(UserError, match=r"a\\x00b: no such file or folder"):
         train.main(["--config_args_path", str(tmp_path / "a.yml")])
+
+
+@pytest.mark.slow
+def test_large_bright_images_train(tmp_path):
+    """Adam's first step once moved the outputs of a layer over 49,152 bright pixels by 40, and then came NaN."""
+    rng = np.random.default_rng(0)
+    parts = rng.integers(0, 100, (3, 128, 128, 3))
+    path = write_npz(tmp_path / "large.npz", images=(255 - parts[rng.integers(0, 3, 60)]).astype(np.uint8))
+    argv = ["--config_args_path", "configs/folder.yml", "--dataset", "npz", "--data_dir", str(path), "--n_epochs", "3"]
+    argv += ["--dec_backbone_dims", "32", "--dec_rung_dims", "32"]
+    argv += ["--batch_size", "8", "--image_size", "128", "--wandb_mode", "disabled"]
+    argv += ["--do_vis_train", "false", "--do_vis_test", "false", "--do_vis_sample_generations_per_cluster", "false"]
+    argv += ["--save_model", "false", "--results_dir", str(tmp_path), "--run_name", "large"]
+    assert train.main(argv) == 0
+    losses = [json.loads(row)["test_metric/loss"] for row in (tmp_path / "large" / "metrics.jsonl").open()]
+    assert losses[-1] < losses[0] < float("inf")
