@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import difflib
 import io
 import unicodedata
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from flags import did_you_mean
 from readers.texts import checked_label_names
 from utils import UserError, one_line
 
@@ -120,8 +120,8 @@ def _check_pictures(path: Path, of_picture: dict[str, _Row], pictures: Sequence[
     if strange:
         name = strange[0].cells[0]
         by_name = {Path(picture).name: picture for picture in reversed(pictures)}
-        close = by_name.get(Path(name).name) or next(iter(difflib.get_close_matches(name, pictures, n=1)), None)
-        hint = f"did you mean '{close}'?" if close else "paths are those within the folder, as in 'cat/1.png'"
+        near = by_name.get(Path(name).name, name)
+        hint = did_you_mean(near, pictures, otherwise="paths are those within the folder, as in 'cat/1.png'")
         more = f" ({len(strange)} such lines)" if len(strange) > 1 else ""
         raise UserError(f"{path}: line {strange[0].line}: '{name}' is no picture of this folder{more}; {hint}")
     missing = [picture for key, picture in known.items() if key not in of_picture]

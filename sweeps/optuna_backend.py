@@ -6,7 +6,6 @@ left to do, and say how every run stands.
 
 from __future__ import annotations
 
-import difflib
 import logging
 import time
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from config import different_settings, portable_settings
 from evaluation.metric_names import Metric
+from flags import did_you_mean
 from sweeps.database import Database
 from sweeps.definition import Sweep
 from sweeps.heartbeats import Heartbeats
@@ -101,8 +101,7 @@ class OptunaSweep:
             self.storage = self.database.open(self.patience)
             names = optuna.get_all_study_names(self.storage)
         if self.sweep.name not in names:
-            close = difflib.get_close_matches(self.sweep.name, names, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(sorted(names)) or 'none yet'}"
+            hint = did_you_mean(self.sweep.name, names, otherwise=f"it has {', '.join(sorted(names)) or 'none yet'}")
             raise UserError(f"--sweep_id: no sweep {self.sweep.name!r} in {self.database.shown}; {hint}")
         with self.database.asked():
             self.study = optuna.load_study(study_name=self.sweep.name, storage=self.storage)
