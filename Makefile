@@ -1,6 +1,6 @@
 # make demo   set up, train on data that comes with the dependencies, show accuracy and figures
-# make test   set up and run all tests
-# make test-fast   those that take no half minute each
+# make test   set up and run all tests: up to 12 minutes on two cores
+# make test-fast   those of a few seconds each: a minute and a half
 # make check  set up, lint and check the types
 # None of these needs a GPU, an account or a download of data.
 #

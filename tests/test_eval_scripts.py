@@ -101,12 +101,13 @@ def test_formats_that_are_asked_for(models, tmp_path):
 
 def test_everything_at_once_is_the_same_bytes(models, tmp_path):
     formats = ["--formats", "png", "pdf"]
-    flags = ["--swapped_facet", "0", "--seed", "3", *formats]
+    swaps = ["--swapped_facet", "0", "--first_n_clusters_swapped_1", "1", "--first_n_clusters_swapped_2", "2", *formats]
+    flags = ["--seed", "3", *swaps]
     eval_all.main(arguments(models[2], tmp_path / "all", *flags))
     eval_all.main(arguments(models[2].with_name("published.pt"), tmp_path / "published", *flags))
     eval_top10_cluster_examples.main(arguments(models[2], tmp_path / "one", *formats))
     eval_sample_generation.main(arguments(models[2], tmp_path / "one", "--seed", "3", *formats))
-    eval_compositionality.main(arguments(models[2], tmp_path / "one", "--swapped_facet", "0", *formats))
+    eval_compositionality.main(arguments(models[2], tmp_path / "one", *swaps))
     assert files(tmp_path / "all") == files(tmp_path / "one") == files(tmp_path / "published")
     for name in files(tmp_path / "all"):
         content = (tmp_path / "all" / name).read_bytes()
@@ -264,6 +265,7 @@ def test_flags_win_over_what_is_published(models, tmp_path, monkeypatch, flags, 
     assert found == [expected]
 
 
+@pytest.mark.slow
 def test_a_shell_script_runs_from_any_directory_and_passes_errors_out(models, tmp_path):
     """A model beside the caller; later flags win."""
     script, model = ROOT / "shell_scripts" / "eval_mnist.sh", models[2]

@@ -134,6 +134,7 @@ def test_the_guide_is_the_cross_entropy_of_the_codes():
     torch.testing.assert_close(actual, 64 * expected, rtol=1e-4, atol=1e-4)  # of 8 x 8 pixels
 
 
+@pytest.mark.slow
 def test_a_led_run_resumes_to_the_same_numbers_and_its_model_says_its_sigma(tmp_path, monkeypatch):
     whole = run_small(tmp_path, "whole", *LED, "--save_model", "true")
     argv = [*SMALL, *NO_FIGURES, "--results_dir", str(tmp_path), "--run_name", "stopped", *LED]

@@ -220,7 +220,9 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "npz without labels")) for name in RUNS]
+)
 def test_runs(name, tmp_path, monkeypatch, capsys):
     J, model_type, dataset, channels, labels, write = RUNS[name]
     monkeypatch.setattr(train, "PROJECT", tmp_path)  # gets the copy of the finished model
@@ -495,8 +497,9 @@ def test_labels_of_any_name_are_trained_with(name, tmp_path, monkeypatch):
     label, said = NAMES[name]
     classes = np.array([f"{label}{i}\0." for i in range(3)])[np.arange(N) % 3]
     path = write_npz(tmp_path / "a.npz", images=images(1), labels=classes, label_names=[label])
-    argv = [*settings(2, "fc_vlae"), "--dataset", "npz", "--data_dir", str(path), "--image_size", "8"]
-    assert train.main([*argv, "--results_dir", str(tmp_path / "results")]) == 0
+    argv = [*settings(1, "fc_vlae"), "--dataset", "npz", "--data_dir", str(path), "--image_size", "8"]
+    argv += ["--n_epochs_per_progressive_step", "1", "--results_dir", str(tmp_path / "results")]
+    assert train.main(argv) == 0
     spec = load_model_from_save_dict(tmp_path / "results" / "a_seed1" / "save_dict.pt")[0].spec
     assert spec.label_names == (said,)
     assert all(text.isprintable() for text in spec.class_names[0])

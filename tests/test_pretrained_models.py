@@ -59,6 +59,7 @@ def test_the_mnist_model_scores_what_the_table_says():
     check_scores("mnist", Path(os.environ["MFCVAE_DATA"]))
 
 
+@pytest.mark.slow
 def test_the_3dshapes_models_score_what_the_table_says(tmp_path):
     """On images rendered for it."""
     for name in [name for name in SCORES if name.startswith("3dshapes")]:

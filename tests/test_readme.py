@@ -11,6 +11,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
 import yaml
 
 from config import Config
@@ -79,6 +80,7 @@ def test_shell_scripts_can_be_run_and_stop_at_the_first_failure():
         assert "set -euo pipefail" in script.read_text(), script
 
 
+@pytest.mark.slow
 def test_a_run_script_works_from_any_directory(tmp_path):
     command = [str(HERE / "shell_scripts/run_mnist.sh"), "--dry_run", "--seed", "7"]
     environment = os.environ | {"PYTHON": sys.executable}

@@ -77,6 +77,7 @@ def test_wrong_flags_are_told_before_anything_is_rendered(flags, words, tmp_path
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_from_seeds_to_table_and_figures_on_generated_svhn_images(tmp_path, capsys, monkeypatch):
     """The published configuration but for its length, number of clusters and training figures."""
     monkeypatch.chdir(tmp_path)

@@ -275,6 +275,17 @@ NOT_A_NUMBER = compiles(
 )
 
 
+CONVOLUTIONS = ("--model_type", "conv_vlae", "--activation", "elu", "--eval_batch_size", "100")  # running statistics
+
+
+@pytest.fixture(scope="module")
+def plain_epoch() -> tuple[dict[str, torch.Tensor], list[object]]:
+    """The weights after an epoch that nothing compiled, and what it and its evaluation say."""
+    plain, dataset = small_training("--compile", "false", *CONVOLUTIONS)
+    said = [train.train_epoch(plain, dataset, 1), train.evaluate(plain, dataset, full_coefficients(2).on(CPU))]
+    return plain.model.state_dict(), said
+
+
 @pytest.mark.parametrize(
     ("compile", "reason"),
     [
@@ -285,22 +296,21 @@ NOT_A_NUMBER = compiles(
         pytest.param(NOT_A_NUMBER, "is off by nan%", id="nan"),
     ],
 )
-def test_where_compiling_fails_the_plain_function_goes_on_after_one_line(monkeypatch, caplog, compile, reason):
-    flags = ("--model_type", "conv_vlae", "--activation", "elu", "--eval_batch_size", "100")  # has running statistics
-    weights = full_coefficients(2).on(CPU)
-    plain, dataset = small_training("--compile", "false", *flags)
-    expected = [train.train_epoch(plain, dataset, 1), train.evaluate(plain, dataset, weights)]
+def test_where_compiling_fails_the_plain_function_goes_on(plain_epoch, monkeypatch, caplog, compile, reason):
+    expected_state, expected = plain_epoch
     monkeypatch.setattr(torch, "compile", compile)
-    training, dataset = small_training("--compile", "true", *flags)
+    training, dataset = small_training("--compile", "true", *CONVOLUTIONS)
+    weights = full_coefficients(2).on(CPU)
     assert [train.train_epoch(training, dataset, 1), train.evaluate(training, dataset, weights)] == expected
     messages = [record.getMessage() for record in caplog.records]
     assert ["training step" in message for message in messages] == [True, False]
     assert ["evaluation" in message for message in messages] == [False, True]
     assert all(reason in message and "\n" not in message for message in messages)
-    state, other = plain.model.state_dict(), training.model.state_dict()
-    assert all(torch.equal(state[name], other[name]) for name in state)
+    state = training.model.state_dict()
+    assert all(torch.equal(state[name], expected_state[name]) for name in expected_state)
 
 
+@pytest.mark.slow
 def test_a_process_compiles_run_after_run(monkeypatch, caplog):
     """torch.compile gives up after eight compilations of one function, of which a run takes two."""
     compile = torch.compile

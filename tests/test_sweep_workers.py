@@ -66,6 +66,7 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen) -> None
 # --- Optuna
 
 
+@pytest.mark.slow
 def test_two_workers_share_six_seeds_and_the_same_command_repeats_nothing(tmp_path, capsys):
     argv = [*FLAGS, *LONG, "--results_dir", str(tmp_path), "--seeds", "0", "..", "5", "--workers", "2"]
     folder, names = tmp_path / "digits_sweep", [f"digits_seed{seed}" for seed in range(6)]
@@ -85,6 +86,7 @@ def test_two_workers_share_six_seeds_and_the_same_command_repeats_nothing(tmp_pa
     assert len(trials(f"sqlite:///{folder / 'sweep.db'}")) == 6
 
 
+@pytest.mark.slow
 def test_the_seed_of_a_killed_worker_is_finished_by_another_to_the_same_numbers(tmp_path):
     flags = [*LONG, "--results_dir", str(tmp_path), "--patience", "4"]
     folder = tmp_path / "digits_sweep"
@@ -102,6 +104,7 @@ def test_the_seed_of_a_killed_worker_is_finished_by_another_to_the_same_numbers(
     assert metrics_of(folder / "digits_seed0") == metrics_of(tmp_path / "alone")
 
 
+@pytest.mark.slow
 def test_a_worker_that_was_silent_for_a_while_keeps_its_run(tmp_path):
     flags = [*LONG, "--results_dir", str(tmp_path), "--patience", "3"]
     folder = tmp_path / "digits_sweep"
@@ -125,6 +128,7 @@ def is_alive(process: int) -> bool:
     return state not in "ZX"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc to find the workers")
 def test_workers_end_with_a_parent_that_is_killed_and_give_their_runs_back(tmp_path):
     folder = tmp_path / "digits_sweep"
@@ -142,6 +146,7 @@ def test_workers_end_with_a_parent_that_is_killed_and_give_their_runs_back(tmp_p
     assert runs_by_state(f"sqlite:///{folder / 'sweep.db'}") == {TrialState.WAITING: runs}
 
 
+@pytest.mark.slow
 def test_an_interrupted_worker_gives_its_run_back_at_once(tmp_path):
     folder = tmp_path / "digits_sweep"
     flags = [*LONG, "--results_dir", str(tmp_path), "--seeds", "0"]
@@ -214,7 +219,7 @@ def claimed_by_four(url: str, folder: Path) -> list[str]:
     return claimed
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def test_workers_that_come_at_the_same_moment_claim_each_run_once(tmp_path, request, kind):
     """SQLite has no SELECT ... FOR UPDATE: without a lock of our own, two workers take the same run in nearly every try."""
     for i in range(5):
@@ -267,6 +272,7 @@ def postgresql(tmp_path_factory) -> Iterator[str]:
         shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 def test_two_clones_share_a_sweep_through_postgresql(tmp_path, postgresql):
     clones = [tmp_path / "one", tmp_path / "two"]
     for clone in clones:
@@ -288,6 +294,7 @@ def test_two_clones_share_a_sweep_through_postgresql(tmp_path, postgresql):
     assert first_csv == second_csv and ",digit,accuracy,6," in first_csv
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_workers", ["1", "2"])
 def test_a_password_in_the_address_of_the_data_base_reaches_no_file(tmp_path, postgresql, n_workers):
     """wandb writes the command line of its process into its files, which 'wandb sync' uploads."""
@@ -327,6 +334,7 @@ def spawn_agent(module: str, url: str, *flags: str) -> subprocess.Popen:
     return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
+@pytest.mark.slow
 def test_two_agents_share_six_seeds_of_a_wandb_sweep(tmp_path):
     folder, flags = tmp_path / "digits_sweep", ["--results_dir", str(tmp_path)]
     with serving() as server:
@@ -344,6 +352,7 @@ def test_two_agents_share_six_seeds_of_a_wandb_sweep(tmp_path):
     assert len(list(folder.glob("wandb/offline-run-*"))) == 6
 
 
+@pytest.mark.slow
 def test_a_wandb_sweep_marks_failures_and_goes_on_after_a_kill(tmp_path):
     folder = tmp_path / "mixed"
     sweep_yml = tmp_path / "sweep.yml"

@@ -51,6 +51,7 @@ def history(folder: Path) -> list[dict]:
     return offline_records(run, "history")
 
 
+@pytest.mark.slow
 def test_an_offline_run_holds_every_published_name(tmp_path):
     """Of a process's second run, as a sweep's are."""
     argv = [*SMALL, "--results_dir", str(tmp_path), "--wandb_mode", "offline", "--run_name"]
@@ -67,6 +68,7 @@ def test_an_offline_run_holds_every_published_name(tmp_path):
     assert [name for name in names if not {name, f"{name}._type"} & logged] == []
 
 
+@pytest.mark.slow
 def test_a_disabled_run_leaves_its_folder_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(train, "PROJECT", tmp_path)
     argv = [*SMALL, "--results_dir", str(tmp_path), "--run_name", "run", "--save_model", "true"]
@@ -315,6 +317,7 @@ def test_an_interruption_is_no_failure_of_wandb(tmp_path, monkeypatch):
             tracker.log(0, {"epoch": 0}, [])
 
 
+@pytest.mark.slow
 def test_a_run_outlives_wandbs_process(tmp_path, monkeypatch):
     """It is killed after a few epochs: one warning, no traceback, also not when Python ends."""
     monkeypatch.delenv("WANDB_SERVICE", raising=False)  # the process of earlier tests

@@ -59,6 +59,7 @@ def test_the_same_seed_gives_the_same_metrics_and_another_seed_others(tmp_path):
     assert run_small(tmp_path, "c", "--seed", "2")[-1]["test_metric/loss"] != first[-1]["test_metric/loss"]
 
 
+@pytest.mark.slow
 def test_figures_and_wandb_make_no_difference_to_the_metrics(tmp_path):
     plain = run_small(tmp_path, "plain")
     seen = ["--do_vis_train", "true", "--do_vis_test", "true", "--do_vis_sample_generations_per_cluster", "true"]
@@ -141,6 +142,7 @@ def undisturbed(tmp_path_factory) -> Path:
     return results / "whole"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kill", "n_epochs"), KILLS)
 def test_a_killed_run_goes_on_to_the_same_metrics(tmp_path, undisturbed, kill, n_epochs):
     killed = start_in_background(tmp_path, "killed")
@@ -186,6 +188,7 @@ def test_an_interruption_saves_the_last_whole_epoch(tmp_path, monkeypatch):
         assert torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)["epoch"] == saved
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_contiguous", [False, True])
 def test_a_convolutional_run_goes_on_to_the_same_weights(tmp_path, monkeypatch, is_contiguous):
     """Also from checkpoints of earlier versions, whose moments lie in another order in memory than the weights."""
@@ -344,6 +347,7 @@ def test_a_facet_that_never_takes_part_in_full_is_named(caplog, n_batches, warne
     assert ("the step of facet 0 has 12 batches only" in caplog.text) == warned
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["svhn", "3dshapes_1", "3dshapes_2"])
 def test_two_epochs_of_each_published_convolutional_configuration(tmp_path, name):
     argv = [
