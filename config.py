@@ -42,16 +42,9 @@ from settings.kinds import (
 )
 from settings.settings_file import read_settings_file
 from settings.unread import unread_settings
-from utils import UserError, one_line, shown
+from utils import UserError, shown
 
 log = logging.getLogger(__name__)
-
-
-# Settings that say where and how a run goes on, not what it computes.
-MAY_CHANGE_ON_RESUME = {
-    "config_args_path", "run_name", "results_dir", "overwrite", "dry_run", "device", "wandb_mode", "user", "data_dir",
-    "checkpoint_every_n_epochs", "precision", "compile",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, config=ConfigDict(use_attribute_docstrings=True))
@@ -69,8 +62,13 @@ class Config:
     """Delete the run's folder and start again, instead of resuming or refusing."""
     dry_run: bool = False
     """Print the resolved settings, the model's size and the plan, then stop."""
+    quiet: bool = False
+    """Print nothing but warnings and errors."""
+    continue_from: str | None = None
+    """Start from the weights of this model, with its settings where no others are given: for more epochs, other images
+    of its shape, or other numbers of clusters, whose mixtures are fitted anew. All facets take part from the start."""
     device: str = "auto"
-    """auto (the GPU where there is one), cpu, cuda or cuda:N."""
+    """auto (the GPU where there is one), cpu, cuda, cuda:N or mps (Apple's GPUs, not measured)."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """What encoder and decoder compute in; auto is bf16 where the CPU or GPU has it in hardware, else fp32."""
     compile: AutoBool = "auto"
@@ -83,7 +81,9 @@ class Config:
     user: Literal["user1", "user2"] | None = None
     """Whose login key of configs/wandb.yml to use."""
     save_model: bool = True
-    """Write save_dict.pt at the end, and a copy to new_trained_models/."""
+    """Write save_dict.pt at the end."""
+    copy_model: bool = True
+    """Put a copy of save_dict.pt into new_trained_models/, where those of other runs stay as they are."""
     checkpoint_every_n_epochs: Positive = 10
     """How often the state for resuming is saved (and always when interrupted)."""
 
@@ -231,8 +231,8 @@ class Config:
 
     @property
     def name(self) -> str:
-        """Name of the run: --run_name, else <configuration, dataset or own images>_seed<seed>."""
-        return self.run_name or f"{self.origin}_seed{self.seed}"
+        """Name of the run: --run_name, else <configuration, dataset or own images>_seed<seed>[_continued]."""
+        return self.run_name or f"{self.origin}_seed{self.seed}{'_continued' if self.continue_from else ''}"
 
     @property
     def origin(self) -> str:
@@ -358,24 +358,3 @@ def warn_of_flags_without_effect(argv: Sequence[str] | None, config: Config) -> 
     for name in parse_flags(argv):
         if reason := reasons.get(name):
             log.warning("--%s has no effect: %s", name, reason)
-
-
-def portable_settings(config: Config) -> dict[str, Any]:
-    """All settings, with those of this machine and this start at their defaults: what a file to be shared may hold."""
-    defaults = {name: FIELDS[name].get_default() for name in MAY_CHANGE_ON_RESUME}
-    return dataclasses.asdict(config) | defaults | {"run_name": config.name}
-
-
-def different_settings(before: Mapping[str, Any], config: Config) -> str:
-    """The settings that a run was started with and that differ now, as text; empty where there are none.
-
-    A setting that the version of that time did not know had its default.
-    """
-    before, now = dataclasses.asdict(Config()) | dict(before), dataclasses.asdict(config)
-    names = [name for name in now if name not in MAY_CHANGE_ON_RESUME and before.get(name) != now[name]]
-    return ", ".join(f"{name} ({_plainly(before.get(name))} there, {_plainly(now[name])} now)" for name in names)
-
-
-def _plainly(value: Any) -> str:
-    """A value as text of at most 200 characters, on one line."""
-    return one_line(str(value)) if isinstance(value, str) else shown(value)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from config import FACTOR_SIZES, OWN_IMAGES, Config
 from readers.arrays import ImageArrays
-from readers.own_images import OWN_READERS, OwnFacts
+from readers.own_images import OWN_READERS, OwnFacts, OwnImages
 from readers.published import INKS, read_coloured_digits, read_digits, read_mnist, read_svhn
 from readers.texts import class_names
 from readers.threedshapes import allowed_indices, read_3dshapes
@@ -195,13 +195,15 @@ def _factor_names(factor: str) -> tuple[str, ...]:
 # --- loading
 
 
-def load_dataset(config: Config, device: torch.device) -> Dataset:
+def load_dataset(config: Config, device: torch.device, own: OwnImages | None = None) -> Dataset:
     """Read the configured data set from config.data_dir and put it on the device, if it fits.
+
+    own: own images that are in memory already.
 
     Raises:
         UserError: a file is missing, damaged, or not what it should be; or there are fewer images than clusters.
     """
-    dataset = _read_own(config) if config.dataset in OWN_IMAGES else _read_published(config)
+    dataset = _of_own(config, own) if config.dataset in OWN_IMAGES else _read_published(config)
     _check_contents(dataset.spec, dataset.train, dataset.test)
     check_counts(config, len(dataset.train), len(dataset.test))
     n_bytes = dataset.train.images.nbytes + dataset.test.images.nbytes
@@ -234,9 +236,9 @@ def _split(arrays: ImageArrays, spec: DatasetSpec, seed: int) -> Dataset:
     return Dataset(spec, train, test, arrays.source)
 
 
-def _read_own(config: Config) -> Dataset:
-    """Read own images with the facts that come from them."""
-    facts, images = OWN_READERS[config.dataset].read(config)
+def _of_own(config: Config, own: OwnImages | None) -> Dataset:
+    """Own images, read where they are not in memory already, with the facts that come from them."""
+    facts, images = own or OWN_READERS[config.dataset].read(config)
     classes = _own_classes(facts)
     spec = _own_spec(config, facts, classes)
     indices = [index for _, index in classes.values()]

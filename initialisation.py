@@ -9,11 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from config import read_settings
+from evaluation.predictions import predict
 from factorial import factorial_clustering
-from load_model import empty_model
+from load_model import empty_model, load_model_from_save_dict
 from mfcvae import MFCVAE
+from settings.facet_lists import LADDER_DEPTHS, LADDER_DIMS
 from speed.machine import total_memory
-from utils import UserError
+from utils import UserError, shown
 
 if TYPE_CHECKING:
     from config import Config
@@ -64,6 +67,56 @@ def mixture_means(encodings: Sequence[np.ndarray], n_clusters: Sequence[int], se
             f"the mixtures of n_clusters_j_list = {list(n_clusters)} cannot be fitted to the encodings ({error}); use "
             "fewer clusters, or --init_type_p_z_c glorot, which needs no fit"
         ) from error
+
+
+STRUCTURE = {
+    "model_type", "J_n_mixtures", "z_j_dim_list", "activation", "do_fc_batch_norm", "encode_layer_dims",
+    "decode_layer_dims", "cov_type_p_z_c", *LADDER_DIMS, *LADDER_DEPTHS,
+}  # fmt: skip
+"""The settings that a model's weights belong to."""
+
+
+def warm_start(model: MFCVAE, images: Tensor, config: Config) -> None:
+    """Take the weights of the model that config.continue_from names; images: (N, C, H, W) uint8.
+
+    A facet with another number of clusters gets a mixture that is fitted to its latents, with the mean spread of its
+    former clusters.
+
+    Raises:
+        UserError: that model is of another structure, or of images of another shape.
+    """
+    start, settings = load_model_from_save_dict(str(config.continue_from))
+    _check_structure(config, settings, model, start)
+    others = {f"prior.{j}." for j, K in enumerate(config.n_clusters_j_list) if settings.n_clusters_j_list[j] != K}
+    weights = {name: w for name, w in start.state_dict().items() if not name.startswith(tuple(others))}
+    model.load_state_dict(weights, strict=False)
+    if config.sigma_multiplier_p_x_z == "data":
+        model.sigma_x = start.sigma_x
+    facets = [j for j in range(config.J_n_mixtures) if f"prior.{j}." in others]
+    encodings = predict(model, images, None, config.eval_batch_size).means if facets else []
+    n_clusters = [config.n_clusters_j_list[j] for j in facets]
+    means = mixture_means([encodings[j] for j in facets], n_clusters, config.seed)
+    for j, new in zip(facets, means, strict=True):
+        model.prior[j].start_at(new)
+        with torch.no_grad():
+            model.prior[j].free_spread.copy_(start.prior[j].free_spread.mean(dim=0))
+
+
+def _check_structure(config: Config, settings: Config, model: MFCVAE, start: MFCVAE) -> None:
+    """See that the weights of a start belong to a model."""
+    now, there = (read_settings(c) | {"is_exp": c.init_type_p_z_c == "glorot"} for c in (config, settings))
+    names = [name for name in now if name in STRUCTURE | {"is_exp"} and now[name] != there.get(name)]
+    if names:
+        name = "init_type_p_z_c" if names[0] == "is_exp" else names[0]
+        raise UserError(
+            f"continue_from = {shown(config.continue_from)}: its model has {name} = {shown(getattr(settings, name))}, "
+            f"not {shown(getattr(config, name))}; leave it out, or start a new model"
+        )
+    if start.spec.image_shape != model.spec.image_shape:
+        raise UserError(
+            f"continue_from = {shown(config.continue_from)}: a model of images (C, H, W) {start.spec.image_shape}, but "
+            f"those of {model.spec.name} are {model.spec.image_shape}; use images of its shape, or start a new model"
+        )
 
 
 SMALLEST_SIGMA = 0.02

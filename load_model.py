@@ -13,21 +13,27 @@ from interrupts import run_script
 import argparse
 import dataclasses
 import hashlib
+import itertools
+import logging
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from config import MAY_CHANGE_ON_RESUME, OWN_IMAGES, Config, build_config, portable_settings
+from config import OWN_IMAGES, Config, build_config
 from datasets import DatasetSpec, dataset_spec
 from flags import FlagParser
 from mfcvae import MFCVAE
+from settings.comparing import MAY_CHANGE_ON_RESUME, portable_settings
 from utils import PROJECT, UserError, load_checked, make_folder, one_line, resolve_device, write_atomically
+
+log = logging.getLogger(__name__)
 
 # Our parameter names -> the published ones, the first match holds. {n} is a layer's place in a flat published stack.
 _BLOCK = r"(?P<block>\d+)\.(?P<part>\d+)"
@@ -164,10 +170,48 @@ def save_model(model: MFCVAE, config: Config, path: Path) -> None:
 
     Where sigma came from the data, the settings say what it was.
     """
-    config = dataclasses.replace(config, sigma_multiplier_p_x_z=model.sigma_x)
-    content = {"state_dict": model.state_dict(), "config": portable_settings(config)}
-    content["spec"] = dataclasses.asdict(model.spec)
+    content = _content(model, config)
     write_atomically(path, lambda temporary: torch.save(content, temporary), is_durable=True)
+
+
+def _content(model: MFCVAE, config: Config) -> dict[str, Any]:
+    """What a file of ours holds."""
+    config = dataclasses.replace(config, sigma_multiplier_p_x_z=model.sigma_x, continue_from=None)
+    settings, facts = portable_settings(config), dataclasses.asdict(model.spec)
+    return {"state_dict": model.state_dict(), "config": settings, "spec": facts}
+
+
+def save_copy(model: MFCVAE, config: Config, run: Path) -> Path | None:
+    """Write a model to new_trained_models/<run name>.pt, or to <run name>_2.pt, _3.pt, ... where that is another run's.
+
+    run: the folder that tells runs apart. Where nothing can be written that is one warning, and there is no copy.
+    """
+    folder = PROJECT / "new_trained_models"
+    content = _content(model, config) | {"run": hashlib.sha256(str(run.resolve()).encode()).hexdigest()}
+    try:
+        with FileLock(make_folder(folder) / ".lock"):
+            path = next(path for path in _free_names(folder / config.name) if _run_of(path) in (None, content["run"]))
+            write_atomically(path, lambda temporary: torch.save(content, temporary), is_durable=True)
+            return path
+    except (UserError, OSError, NotImplementedError) as error:  # the code may lie where nothing can be written
+        log.warning("no copy of the model in new_trained_models: %s", one_line(error))
+        return None
+
+
+def _free_names(path: Path) -> Iterator[Path]:
+    """Yield the names under which a copy may be kept, one after another."""
+    yield Path(f"{path}.pt")
+    yield from (Path(f"{path}_{n}.pt") for n in itertools.count(2))
+
+
+def _run_of(path: Path) -> str | None:
+    """Which run a copy is of; None where there is no file."""
+    if not path.exists():
+        return None
+    try:
+        return str(_read_safely(path).get("run", "one that is not known"))
+    except UserError:
+        return "one that is not known"
 
 
 def export_published(model: MFCVAE, config: Config, path: Path) -> None:
@@ -205,6 +249,28 @@ def load_model_from_save_dict(path: str | Path, map_location: str | torch.device
     if model.is_conv:  # as in training
         model.to(memory_format=torch.channels_last)
     return model.to(device).eval(), config
+
+
+def is_model_of(path: Path, n_epochs: int) -> bool:
+    """Whether a file is a model that was trained for so many epochs."""
+    try:
+        return bool(_read_safely(path)["config"]["n_epochs"] == n_epochs)
+    except (UserError, KeyError, TypeError):
+        return False
+
+
+def settings_of_start(path: str, file: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run that continues from a model: the model's, and over them those of its file.
+
+    A trained model is not led and has no facets to fade in.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    config = _config_of(_read_safely(Path(path)))
+    known = {name: value for name, value in dataclasses.asdict(config).items() if name not in MAY_CHANGE_ON_RESUME}
+    in_full = {"do_progressive_training": False, "guide_weight": 0, "bottleneck": 0}
+    return known | dict(file) | in_full | {"continue_from": path}
 
 
 def _read_safely(path: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from config import Config, load_config, warn_of_flags_without_effect
+from config import Config, file_settings, load_config, parse_flags, resolve, warn_of_flags_without_effect
 
 if __name__ == "__main__" and {"-h", "--help"} & {*sys.argv[1:]}:
     load_config()  # prints the help and ends: PyTorch would take seconds to be imported for it
@@ -46,8 +46,8 @@ from evaluation.metric_names import Metric, loss_term_name
 from evaluation.predictions import SCALAR_TERMS, Forward, at_means, observe, predict, predict_with_terms
 from evaluation.score_table import report
 from evaluation.scores import summarise
-from initialisation import check_memory, data_init, factorial_start, learning_rates, mixture_means
-from load_model import empty_model, save_model
+from initialisation import check_memory, data_init, factorial_start, learning_rates, mixture_means, warm_start
+from load_model import empty_model, is_model_of, save_copy, save_model, settings_of_start
 from mfcvae import MFCVAE
 from progressive import (
     Coefficients,
@@ -56,13 +56,14 @@ from progressive import (
     progressive_coefficients,
     warn_of_unfinished_fade_in,
 )
+from readers.own_images import OwnImages
 from speed import machine
 from speed.steps import CompiledForward, Loss, LossOrForward, RecordedStep, Step, StepResult
 from tracking.checkpoint import restore, state_of
-from tracking.plan import describe_plan
+from tracking.plan import describe_plan, describe_start, n_batches_per_epoch
 from tracking.run_folder import RunFolder
 from tracking.tracker import EpochProgress, Tracker
-from utils import PROJECT, UserError, make_folder, preserved_random_state, resolve_device, seed_everything
+from utils import UserError, preserved_random_state, resolve_device, seed_everything
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +88,7 @@ class Training:
             learning_rates(self.model, config.init_lr), fused=True, capturable=device.type == "cuda"
         )
         self.codes: Tensor | None = None  # (N, J) int64, the clusters that a led training starts from
+        self.n_epochs_planned = config.n_epochs  # when the run began: epochs that are added follow its schedule
         self.order = torch.Generator().manual_seed(config.seed)
         n_steps = config.n_epochs * n_batches_per_epoch(config, spec.n_train)
         self.is_compiled = machine.should_compile(config, device, n_steps)
@@ -113,6 +115,11 @@ class Training:
         return {key: value for key, value in facts.items() if key not in ("name", "class_names")}
 
     @property
+    def schedule(self) -> Config:
+        """The settings by which facets are faded in and led."""
+        return replace(self.config, n_epochs=self.n_epochs_planned)
+
+    @property
     def how(self) -> str:
         """How this machine computes, for the console: 'fp32', 'bf16, compiled', ..."""
         words = [self.precision, "compiled" * self.is_compiled, "as a CUDA graph" * self.is_recorded]
@@ -121,6 +128,9 @@ class Training:
     def initialise(self, train: Split) -> None:
         """Data-dependent weights and the mixture's means, before the first epoch."""
         config = self.config
+        if config.continue_from:
+            warm_start(self.model, train.images, config)
+            return
         if config.data_init:
             batch = next(training_batches(train, config.batch_size, self.order, self.device))
             data_init(self.model, to_float(batch.images))
@@ -135,11 +145,6 @@ class Training:
 
 
 # --- steps
-
-
-def n_batches_per_epoch(config: Config, n_images: int) -> int:
-    """The last batch may be smaller; none is dropped."""
-    return -(-n_images // config.batch_size)
 
 
 def training_loss(
@@ -173,7 +178,8 @@ def train_epoch(training: Training, dataset: Dataset, epoch: int) -> dict[str, f
     Everything stays on the device until the epoch is over: the host only asks for the next step.
     """
     config, train, device = training.config, replace(dataset.train, codes=training.codes), training.device
-    schedule = epoch_coefficients(config, epoch, n_batches_per_epoch(config, len(train))).to(device)
+    n_batches = n_batches_per_epoch(config, len(train))
+    schedule = epoch_coefficients(training.schedule, epoch, n_batches).to(device)
     sums, first = torch.zeros(len(SCALAR_TERMS), device=device), 0
     clusters = torch.empty(len(train), config.J_n_mixtures, dtype=torch.long, device=device)
     labels = torch.empty_like(train.labels, device=device)
@@ -242,7 +248,7 @@ def train_loop(training: Training, dataset: Dataset, folder: RunFolder, tracker:
     """
     config = training.config
     n_batches = n_batches_per_epoch(config, len(dataset.train))
-    progress = EpochProgress(first_epoch, config.n_epochs, folder.read_metrics())
+    progress = EpochProgress(config, first_epoch, folder.read_metrics())
     last = config.n_epochs - 1
     state = None
     try:
@@ -253,7 +259,7 @@ def train_loop(training: Training, dataset: Dataset, folder: RunFolder, tracker:
             numbers: dict[str, float] = {"epoch": epoch, "epoch_lr": config.init_lr}
             if epoch > 0:
                 numbers |= train_epoch(training, dataset, epoch)
-            coefficients = progressive_coefficients(config, epoch, 0, n_batches).on(training.device)
+            coefficients = progressive_coefficients(training.schedule, epoch, 0, n_batches).on(training.device)
             if config.do_test_during_training or epoch in (0, last):
                 numbers |= evaluate(training, dataset, coefficients)
             numbers["epoch_seconds"] = time.monotonic() - started
@@ -276,22 +282,21 @@ def train_loop(training: Training, dataset: Dataset, folder: RunFolder, tracker:
         progress.close()
 
 
+def say(config: Config, text: str) -> None:
+    """Print a line, unless --quiet."""
+    if not config.quiet:
+        print(text, flush=True)
+
+
 def finish(training: Training, dataset: Dataset, folder: RunFolder) -> None:
     """Write the model and say what it reached and where everything is."""
     config = training.config
-    print(f"\nfinished: {folder.path}")
+    say(config, f"\nfinished: {folder.path}")
     if config.save_model:
-        copy, also = PROJECT / "new_trained_models" / f"{config.name}.pt", ""
-        try:
-            make_folder(copy.parent)
-            save_model(training.model, config, copy)
-            also = f", also at new_trained_models/{copy.name}"
-        except UserError as error:  # the code may lie where nothing can be written
-            log.warning("no copy of the model in new_trained_models: %s", error)
+        copy = save_copy(training.model, config, folder.path) if config.copy_model else None
         save_model(training.model, config, folder.model_path)  # last: it marks the run as finished
-        print(f"model:    {folder.model_path}{also}")
-    numbers = folder.read_metrics()[-1]
-    print(report(numbers, config, dataset.spec))
+        say(config, f"model:    {folder.model_path}{f', also at {copy}' if copy else ''}")
+    say(config, report(folder.read_metrics()[-1], config, dataset.spec))
 
 
 def begin(training: Training, dataset: Dataset, folder: RunFolder) -> int:
@@ -311,13 +316,14 @@ def train_run(training: Training, dataset: Dataset, folder: RunFolder) -> int:
     first_epoch = begin(training, dataset, folder)
     folder.write_config(config, dataset.source)
     folder.forget_after(first_epoch - 1)
-    if first_epoch == config.n_epochs and (folder.model_path.exists() or not config.save_model):
-        print(f"already finished: {folder.path}; --overwrite trains it again")
-        print(report(folder.read_metrics()[-1], config, dataset.spec))
+    if first_epoch == config.n_epochs and (not config.save_model or is_model_of(folder.model_path, config.n_epochs)):
+        say(config, f"already finished: {folder.path}; more epochs continue it, --overwrite trains it again")
+        say(config, report(folder.read_metrics()[-1], config, dataset.spec))
         return 0
     warn_of_unfinished_fade_in(config, n_batches_per_epoch(config, len(dataset.train)))
     verb = "resuming" if first_epoch else "starting"
-    print(f"{verb} {folder.path} on {training.device} in {training.how}, epoch {first_epoch} of {config.n_epochs - 1}")
+    what = f"{folder.path} on {training.device} in {training.how}"
+    say(config, f"{verb} {what}, epoch {first_epoch} of {config.n_epochs - 1}")
     tracker = Tracker(config, folder)
     if not training.is_recorded:  # a CUDA graph keeps its gradients to itself
         tracker.watch(training.model)
@@ -326,7 +332,7 @@ def train_run(training: Training, dataset: Dataset, folder: RunFolder) -> int:
         train_loop(training, dataset, folder, tracker, first_epoch)
         exit_code = 0
     except KeyboardInterrupt:
-        print(f"\ninterrupted: {folder.path}; the same command (without --overwrite) continues it")
+        say(config, f"\ninterrupted: {folder.path}; the same command (without --overwrite) continues it")
         return INTERRUPTED
     finally:
         tracker.finish(exit_code)
@@ -334,14 +340,16 @@ def train_run(training: Training, dataset: Dataset, folder: RunFolder) -> int:
     return 0
 
 
-def train(config: Config) -> int:
+def train(config: Config, own: OwnImages | None = None) -> int:
     """Train the model of a configuration, or go on with it; the exit status.
+
+    own: images that are in memory already, in the place of those that the settings name.
 
     Raises:
         UserError: a device, images or a folder that will not do; a loss that is not finite.
     """
     device = resolve_device(config.device)
-    dataset = load_dataset(config, device)
+    dataset = load_dataset(config, device, own)
     check_memory(config, dataset.spec, device)
     training = Training(config, dataset.spec, device)
     with closing(RunFolder.open(config)) as folder, signals_as_interrupt():
@@ -357,14 +365,26 @@ def show_plan(config: Config) -> None:
     warn_of_unfinished_fade_in(config, n_batches)
 
 
+def run_config(argv: Sequence[str] | None = None) -> Config:
+    """Resolve the settings of a run; those of the model that it continues from are weaker than a file's and flags."""
+    flags = parse_flags(argv)
+    file = file_settings(flags)
+    start = flags.get("continue_from") or file.get("continue_from")
+    return resolve(settings_of_start(str(start), file) if start else file, flags, {})
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Read words: settings, and whether to train or only to show the plan."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = load_config(argv)
+    config = run_config(argv)
+    if config.quiet:
+        logging.getLogger().setLevel(logging.WARNING)
     warn_of_flags_without_effect(argv, config)
     if config.dry_run:
         show_plan(config)
         return 0
+    if not (sys.argv[1:] if argv is None else argv):
+        print(describe_start(config))
     return train(config)
 
 

@@ -5,7 +5,7 @@ As in predictions.py, nothing of the model and no global random state changes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -96,19 +96,31 @@ def sample_cluster_images(
 ) -> np.ndarray:
     """Generate n images from each cluster of facet j: (K_j, n, C, H, W).
 
-    z_j ~ p(z_j | c_j = k); for every other facet i, c_i ~ pi_i and z_i ~ p(z_i | c_i). The numbers are drawn on the
-    host from a generator of their own.
+    z_j ~ p(z_j | c_j = k); for every other facet i, c_i ~ pi_i and z_i ~ p(z_i | c_i).
     """
-    generator = torch.Generator().manual_seed(sampling.seed)
     n_clusters, n = len(model.prior[j].mean), sampling.n
-    z = []
+    held = {j: torch.arange(n_clusters).repeat_interleave(n)}  # (K_j * n,)
+    images, _ = sample_images(model, held, sampling._replace(n=n_clusters * n), coefficients)
+    return images.reshape(n_clusters, n, *images.shape[1:])  # (K_j * n, C, H, W) -> (K_j, n, C, H, W)
+
+
+def sample_images(
+    model: MFCVAE, held: Mapping[int, Tensor], sampling: Sampling, coefficients: Coefficients | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Generate images from clusters of every facet: (n, C, H, W) float, and these clusters (n, J).
+
+    The numbers are drawn on the host from a generator of their own.
+
+    held: facet -> the cluster (n,) of each image; for every other facet i, c_i ~ pi_i.
+    """
+    generator, n = torch.Generator().manual_seed(sampling.seed), sampling.n
+    z, clusters = [], []
     with torch.no_grad():
         for i, prior in enumerate(model.prior):
-            if i == j:
-                c = torch.arange(n_clusters).repeat_interleave(n)  # (K_j * n,)
-            else:
-                c = torch.multinomial(prior.pi.cpu(), n_clusters * n, replacement=True, generator=generator)
-            eps = torch.randn(len(c), prior.mean.shape[1], generator=generator)  # (K_j * n, D_i)
+            c = held.get(i)
+            if c is None:
+                c = torch.multinomial(prior.pi.cpu(), n, replacement=True, generator=generator)
+            eps = torch.randn(n, prior.mean.shape[1], generator=generator)  # (n, D_i)
             z.append(prior.sample(c.to(prior.mean.device), eps.to(prior.mean.device), sampling.temperature))
-    images = decode(model, z, coefficients)
-    return images.reshape(n_clusters, n, *images.shape[1:])  # (K_j * n, C, H, W) -> (K_j, n, C, H, W)
+            clusters.append(c)
+    return decode(model, z, coefficients), torch.stack(clusters, dim=1).numpy()

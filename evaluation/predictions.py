@@ -171,7 +171,8 @@ class Observed:
     config: Config
     spec: DatasetSpec
     split: Split
-    split_name: SplitName
+    split_name: SplitName | None
+    """None where the images are of no split."""
     predictions: Predictions
     coefficients: Coefficients | None = None
     """How far each facet takes part; in full where there are none."""
@@ -179,7 +180,7 @@ class Observed:
     @property
     def title(self) -> str:
         """The start of every figure's title: data set and split."""
-        return f"{self.spec.name}, {self.split_name} split"
+        return f"{self.spec.name}, {self.split_name} split" if self.split_name else self.spec.name
 
     @cached_property
     def labels(self) -> dict[str, np.ndarray]:

@@ -1,1 +1,1 @@
-"""What config.py is made of: files and words, lists per facet, checks. Only yaml_files is for others, too."""
+"""What config.py is made of: files and words, lists per facet, checks. yaml_files and comparing are for others, too."""

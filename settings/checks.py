@@ -63,6 +63,11 @@ def _check_start(config: Config) -> None:
         raise UserError(
             "init_type_p_z_c = factorial: starts all facets together; give --do_progressive_training false and n_epochs"
         )
+    if config.continue_from and (config.do_progressive_training or config.guide_weight or config.bottleneck):
+        raise UserError(
+            "continue_from: all facets of a trained model take part from the start; give --do_progressive_training "
+            "false, --guide_weight 0 and --bottleneck 0, or leave them out"
+        )
     if config.sigma_multiplier_p_x_z == "data" and not is_factorial:
         raise UserError(
             "sigma_multiplier_p_x_z = data: it is what the factorial start leaves unexplained; give "

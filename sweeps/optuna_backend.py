@@ -18,9 +18,9 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from config import different_settings, portable_settings
 from evaluation.metric_names import Metric
 from flags import did_you_mean
+from settings.comparing import different_settings, portable_settings
 from sweeps.database import Database
 from sweeps.definition import Sweep
 from sweeps.heartbeats import Heartbeats

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from config import different_settings, portable_settings
 from evaluation.metric_names import Metric
+from settings.comparing import different_settings, portable_settings
 from settings.yaml_files import YamlError, read_yaml
 from sweeps.definition import Sweep
 from sweeps.request import BackendName

@@ -77,7 +77,7 @@ def test_imports_run_one_way(path):
 
 
 def test_the_top_level_is_small():
-    assert len(list(ROOT.glob("*.py"))) <= 26
+    assert len(list(ROOT.glob("*.py"))) <= 28
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -19,11 +19,12 @@ import torch
 from conftest import ReferenceCase, assert_flips_are_noticed
 
 import load_model
-from config import Config, build_config, portable_settings
+from config import Config, build_config
 from datasets import DATASETS, DatasetSpec, dataset_spec
 from evaluation.predictions import predict_with_terms, responsibilities
 from load_model import export_published, load_model_from_save_dict, save_model, to_published
 from mfcvae import MFCVAE
+from settings.comparing import portable_settings
 from utils import PROJECT, UserError
 
 WIDTHS = ("enc_backbone", "enc_rung", "dec_backbone", "dec_rung")

@@ -19,6 +19,7 @@ from PIL import Image
 import datasets
 import eval_all
 import eval_sample_generation
+import load_model
 import predict
 import train
 from config import build_config
@@ -225,7 +226,7 @@ RUNS = {
 )
 def test_runs(name, tmp_path, monkeypatch, capsys):
     J, model_type, dataset, channels, labels, write = RUNS[name]
-    monkeypatch.setattr(train, "PROJECT", tmp_path)  # gets the copy of the finished model
+    monkeypatch.setattr(load_model, "PROJECT", tmp_path)  # gets the copy of the finished model
     data = write(tmp_path)
     argv = [*settings(J, model_type), "--dataset", dataset, "--data_dir", str(data), "--image_size", "8"]
     argv += ["--results_dir", str(tmp_path / "results")]
@@ -345,7 +346,7 @@ def evaluation_of(tmp_path: Path) -> list[str]:
 
 
 def test_a_model_meets_images_that_it_was_not_trained_on(run_on, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(train, "PROJECT", tmp_path)
+    monkeypatch.setattr(load_model, "PROJECT", tmp_path)
     run_on(images(1), "--save_model", "true")
     for others, warned in ((images(1), False), (images(1)[::-1], True), (images(1)[:25], True)):
         caplog.clear()
@@ -363,7 +364,7 @@ def test_a_model_that_knows_no_checksum_compares_the_numbers_of_images(caplog):
 
 
 def test_a_model_meets_images_of_another_shape(run_on, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "PROJECT", tmp_path)
+    monkeypatch.setattr(load_model, "PROJECT", tmp_path)
     run_on(images(1), "--save_model", "true")
     colour = write_npz(tmp_path / "colour.npz", images=images(3))
     flags = evaluation_of(tmp_path)
@@ -493,7 +494,7 @@ NAMES = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_labels_of_any_name_are_trained_with(name, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "PROJECT", tmp_path)
+    monkeypatch.setattr(load_model, "PROJECT", tmp_path)
     label, said = NAMES[name]
     classes = np.array([f"{label}{i}\0." for i in range(3)])[np.arange(N) % 3]
     path = write_npz(tmp_path / "a.npz", images=images(1), labels=classes, label_names=[label])

@@ -23,6 +23,7 @@ from test_train import HERE, NO_FIGURES, SMALL, metrics_of, run_small, start_in_
 from torch import nn
 from wandb_stub import serving
 
+import load_model
 import train
 from config import build_config
 from tracking import run_folder, weights_and_biases
@@ -70,7 +71,7 @@ def test_an_offline_run_holds_every_published_name(tmp_path):
 
 @pytest.mark.slow
 def test_a_disabled_run_leaves_its_folder_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "PROJECT", tmp_path)
+    monkeypatch.setattr(load_model, "PROJECT", tmp_path)
     argv = [*SMALL, "--results_dir", str(tmp_path), "--run_name", "run", "--save_model", "true"]
     assert train.main(argv) == 0
     names = {path.name for path in (tmp_path / "run").iterdir()}
@@ -417,13 +418,16 @@ def test_what_a_killed_process_was_writing_is_cleared_away(tmp_path):
     assert not leftover.exists()
 
 
+FOUR_EPOCHS = build_config({"do_progressive_training": False, "n_epochs": 4})
+
+
 def test_the_best_accuracy_counts_from_epoch_1(capsys):
     """An untrained model may score well by chance; also when the run goes on later."""
     rows = [{"epoch": e, "test_metric/loss": 1.0, "test_metric/facet_acc_max": a} for e, a in ((0, 0.9), (1, 0.5))]
-    progress = EpochProgress(0, 4, [])
+    progress = EpochProgress(FOUR_EPOCHS, 0, [])
     for row in rows:
         progress.update(row["epoch"], row)
-    assert EpochProgress(2, 4, rows).best == progress.best == 0.5
+    assert EpochProgress(FOUR_EPOCHS, 2, rows).best == progress.best == 0.5
     said = capsys.readouterr().out.splitlines()
     assert "acc 0.9000" in said[0] and "best" not in said[0]
     assert "acc 0.5000  best 0.5000" in said[1]
@@ -432,7 +436,7 @@ def test_the_best_accuracy_counts_from_epoch_1(capsys):
 @pytest.mark.parametrize("is_terminal", [False, True])
 def test_a_line_is_said_beside_the_bar(monkeypatch, capsys, is_terminal):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal, raising=False)
-    progress = EpochProgress(0, 4, [])
+    progress = EpochProgress(FOUR_EPOCHS, 0, [])
     progress.say("facet 0 joins")
     progress.close()
     assert "facet 0 joins\n" in capsys.readouterr().out

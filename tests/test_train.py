@@ -16,6 +16,7 @@ import pytest
 import torch
 from conftest import write_3dshapes, write_svhn
 
+import load_model
 import train
 from config import load_config
 from datasets import load_dataset
@@ -325,7 +326,7 @@ def test_ctrl_c_during_imports_is_quiet(script, module):
 
 def test_a_finished_run_keeps_its_model_where_the_code_cannot_be_written_to(tmp_path, monkeypatch, caplog):
     (tmp_path / "file").touch()
-    monkeypatch.setattr(train, "PROJECT", tmp_path / "file")  # no folder can be made in it, not even by root
+    monkeypatch.setattr(load_model, "PROJECT", tmp_path / "file")  # no folder can be made in it, not even by root
     run_small(tmp_path, "a", "--save_model", "true")
     assert (tmp_path / "a" / "save_dict.pt").exists()
     assert "no copy of the model" in caplog.text

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from config import Config, different_settings, portable_settings
+from config import Config
 from mfcvae import MFCVAE
+from settings.comparing import obstacles, portable_settings
 from utils import UserError, one_line
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ class Resumable(Protocol):
     model: MFCVAE
     optimizer: torch.optim.Optimizer
     codes: Tensor | None
+    n_epochs_planned: int
     order: torch.Generator
 
     @property
@@ -43,6 +45,7 @@ def state_of(run: Resumable, epoch: int) -> dict[str, Any]:
         "optimizer": _copied(run.optimizer.state_dict()),
         "precision": run.precision,
         "codes": run.codes,
+        "n_epochs_planned": run.n_epochs_planned,
         "sigma_x": run.model.sigma_x,
         "order": run.order.get_state(),
         "random": torch.get_rng_state(),
@@ -63,6 +66,7 @@ def restore(run: Resumable, state: Mapping[str, Any], path: Path) -> int:
         _warn_of_other_precision(run, state.get("precision", "fp32"))  # earlier versions knew fp32 alone
         run.codes = state.get("codes")  # earlier versions knew none, nor another sigma than that of the settings
         run.model.sigma_x = state.get("sigma_x", run.model.sigma_x)
+        run.n_epochs_planned = state.get("n_epochs_planned", state["config"]["n_epochs"])
         _restore_random_state(run, state)
         return int(state["epoch"]) + 1
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -73,7 +77,7 @@ def restore(run: Resumable, state: Mapping[str, Any], path: Path) -> int:
 
 def _check_same_run(run: Resumable, state: Mapping[str, Any], path: Path) -> None:
     """The state is of the same settings and the same images."""
-    if different := different_settings(state["config"], run.config):
+    if different := obstacles(state["config"], run.config):
         raise UserError(f"{path} belongs to a run with other settings: {different}; use another --run_name")
     before = state.get("data_facts", {})  # earlier versions knew fewer of them
     if any(before.get(key, value) != value for key, value in run.data_facts.items()):

@@ -1,4 +1,4 @@
-"""What a run is going to do, as --dry_run shows it."""
+"""What a run is going to do, in words."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ import yaml
 from config import Config
 from datasets import DatasetSpec
 from mfcvae import MFCVAE
+
+
+def n_batches_per_epoch(config: Config, n_images: int) -> int:
+    """The last batch may be smaller; none is dropped."""
+    return -(-n_images // config.batch_size)
 
 
 def describe_plan(config: Config, spec: DatasetSpec, model: MFCVAE, n_batches: int) -> str:
@@ -30,3 +35,13 @@ def describe_plan(config: Config, spec: DatasetSpec, model: MFCVAE, n_batches: i
         lines.append(f"          epochs {first} to {first + n_epochs - 1}: facet {facet} joins")
         first += n_epochs
     return settings + "\n" + "\n".join(lines)
+
+
+def describe_start(config: Config) -> str:
+    """What is going to happen where no word said anything: the defaults, and how to choose."""
+    return (
+        f"no flags were given: trains the published script's defaults, {config.n_epochs} epochs of {config.dataset} "
+        f"(downloaded into {config.data_dir}/ where it is not there) with {config.J_n_mixtures} facets, into "
+        f"{Path(config.results_dir) / config.name}; Ctrl-C stops it, the same command goes on\n"
+        "others: --config_args_path configs/demo.yml (a minute, no download), --help, --dry_run"
+    )

@@ -19,7 +19,8 @@ import torch
 import yaml
 from filelock import FileLock, Timeout
 
-from config import Config, different_settings
+from config import Config
+from settings.comparing import obstacles
 from settings.yaml_files import read_yaml
 from utils import UserError, load_checked, make_folder, one_line, write_atomically
 
@@ -131,7 +132,7 @@ class RunFolder:
             before = None
         if not isinstance(before, dict):
             raise UserError(f"{path} cannot be read; use --overwrite or another --run_name")
-        if different := different_settings(before, config):
+        if different := obstacles(before, config):
             raise UserError(
                 f"{self.path} holds a run with other settings: {different}; use another --run_name, or "
                 "--overwrite to delete it"

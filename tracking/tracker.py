@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from config import Config
 from evaluation.metric_names import Metric
@@ -56,16 +56,17 @@ class Tracker:
 
 
 class EpochProgress:
-    """A bar over the epochs with loss, best accuracy and time left; plain lines where there is no terminal."""
+    """A bar over the epochs with loss, best accuracy and time left; plain lines outside of terminals and notebooks."""
 
-    def __init__(self, first: int, n_epochs: int, before: list[dict[str, Any]]):
+    def __init__(self, config: Config, first: int, before: list[dict[str, Any]]):
         """first: the epoch to begin with. before: the epochs logged earlier, for the best accuracy."""
-        self.first, self.n_epochs = first, n_epochs
+        self.first, self.n_epochs, self.is_quiet = first, config.n_epochs, config.quiet
         accuracies = [row[ACCURACY] for row in before if ACCURACY in row and row["epoch"] > 0]
         self.best = max(accuracies, default=float("nan"))
         self.started = time.monotonic()
-        self.is_terminal = sys.stderr.isatty()
-        self.bar = tqdm(total=n_epochs, initial=first, unit="epoch", disable=not self.is_terminal, dynamic_ncols=True)
+        is_notebook = any("notebook" in base.__module__ for base in tqdm.__mro__)  # what tqdm.auto has chosen
+        self.has_bar = not self.is_quiet and (is_notebook or sys.stderr.isatty())
+        self.bar = tqdm(total=self.n_epochs, initial=first, unit="epoch", disable=not self.has_bar, dynamic_ncols=True)
 
     def __iter__(self) -> Iterator[int]:
         return iter(range(self.first, self.n_epochs))
@@ -82,7 +83,7 @@ class EpochProgress:
             shown["best"] = f"{self.best:.4f}"
         self.bar.set_postfix(shown, refresh=False)
         self.bar.update()
-        if not self.is_terminal:
+        if not self.has_bar and not self.is_quiet:
             done = epoch + 1 - self.first
             left = (time.monotonic() - self.started) / done * (self.n_epochs - epoch - 1)
             words = "  ".join(f"{key} {value}" for key, value in shown.items())
@@ -90,7 +91,8 @@ class EpochProgress:
 
     def say(self, text: str) -> None:
         """Print a line beside the bar."""
-        tqdm.write(text) if self.is_terminal else print(text, flush=True)
+        if not self.is_quiet:
+            tqdm.write(text) if self.has_bar else print(text, flush=True)
 
     def close(self) -> None:
         """Leave the bar as it stands."""

@@ -1,0 +1,369 @@
+"""Several clusterings of the same images from Python, with scikit-learn's conventions, by the training of train.py.
+
+    from multi_facet_clustering import MultiFacetClustering
+
+    clustering = MultiFacetClustering(n_facets=2, n_clusters=10).fit(images)
+    clustering.labels_                    # (N, 2): the cluster of every image in every facet
+
+Wrong input raises an InputError, a ValueError of one line. Every flag of train.py may be among `settings`.
+"""
+
+from __future__ import annotations
+
+from interrupts import run_script as _quiet_ctrl_c  # noqa: F401  # first, as in every script
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import wraps
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from config import Config, file_settings, resolve
+from datasets import Split
+from evaluation.decoding import Sampling, reconstruct, sample_images, swap_facet
+from evaluation.figures import top_examples
+from evaluation.predictions import Observed, Predictions, predict, predict_with_terms, responsibilities
+from load_model import load_model_from_save_dict, save_model, settings_of_start
+from readers.memory import are_pictures, images_in_memory, own_images_of, pixels_of_pictures
+from readers.own_images import OWN_READERS, OwnImages
+from readers.sources import open_images, read_all
+from tracking.run_folder import read_metrics
+from train import INTERRUPTED, train
+from utils import PROJECT, UserError, make_folder, preserved_random_state, resolve_device, shown
+
+RECIPE = PROJECT / "configs" / "folder.yml"
+"""The settings that hold where nothing else is said."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class InputError(UserError, ValueError):
+    """Input that will not do: one line that says what is wrong, where, and what would be right."""
+
+
+def _in_one_line(method: Callable[P, R]) -> Callable[P, R]:
+    """The same method, whose UserErrors are the ValueErrors that scikit-learn's users expect."""
+
+    @wraps(method)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except UserError as error:
+            raise InputError(str(error)) from None
+
+    return checked
+
+
+class MultiFacetClustering(ClusterMixin, TransformerMixin, BaseEstimator):
+    """Several clusterings of the same images at once, without labels.
+
+    Images are a NumPy array or torch tensor, (N, H, W), (N, H, W, C) or (N, C, H, W), uint8 or floats in [0, 1]; a list
+    of Pillow's pictures; the path of a folder of pictures, or of an .npz as train.py reads it.
+
+    After `fit` there are `labels_` (N, J) int, the cluster of every image in every facet; `history_`, the numbers of
+    every epoch by their logged names; `model_` and `config_`, what other modules of this project work with.
+
+    What is not named below is as in configs/folder.yml, unless `settings` says otherwise.
+
+    Args:
+        n_facets: J, the number of clusterings.
+        n_clusters: K_j, of all facets or of each; some may stay empty.
+        n_latents: D_j, the latent dimensions of all facets or of each; None is 10 for facet 0 and 5 for the last.
+        n_epochs: of training; the first one only evaluates.
+        batch_size: images in a step.
+        learning_rate: of Adam.
+        image_size: pixels a side to which images are cropped and resized; None keeps arrays as they are, and is 32
+            for pictures.
+        image_shape: the shape of an image where X has flat rows.
+        device: auto, cpu, cuda, cuda:N or mps.
+        random_state: a seed, a generator of NumPy, or None for another result every time.
+        run_dir: folder of the run, as train.py keeps it; the same fit goes on where it stopped. None keeps nothing.
+        settings: any other setting of train.py by its name, {"model_type": "conv_vlae"}; it wins over those above.
+        verbose: show a bar over the epochs and the scores at the end.
+    """
+
+    def __init__(
+        self,
+        n_facets: int = 2,
+        n_clusters: int | Sequence[int] = 25,
+        n_latents: int | Sequence[int] | None = None,
+        *,
+        n_epochs: int = 101,
+        batch_size: int = 64,
+        learning_rate: float = 1e-3,
+        image_size: int | None = None,
+        image_shape: Sequence[int] | None = None,
+        device: str = "auto",
+        random_state: Any = 0,
+        run_dir: str | Path | None = None,
+        settings: Mapping[str, Any] | None = None,
+        verbose: bool = True,
+    ):
+        self.n_facets = n_facets
+        self.n_clusters = n_clusters
+        self.n_latents = n_latents
+        self.n_epochs = n_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.image_size = image_size
+        self.image_shape = image_shape
+        self.device = device
+        self.random_state = random_state
+        self.run_dir = run_dir
+        self.settings = settings
+        self.verbose = verbose
+
+    # --- training
+
+    @_in_one_line
+    def fit(self, X: Any, y: Any = None) -> MultiFacetClustering:
+        """Train on 80 percent of the images; the others are the test split of the scores in `history_`.
+
+        X: images. y: labels that only the scores look at, (N,), (N, L) or a table; those of a folder or .npz are in it.
+
+        Raises:
+            InputError: images, labels or settings that will not do.
+            KeyboardInterrupt: training was stopped; with a run_dir the same call goes on.
+        """
+        with TemporaryDirectory() as kept_for_now:
+            run = Path(self.run_dir or Path(kept_for_now) / "not_kept").absolute()
+            config = self._config(X, run)
+            own = self._own_images(X, y, config)
+            with preserved_random_state():
+                status = train(config, own)
+            if status == INTERRUPTED:
+                raise KeyboardInterrupt
+            self._take_model(run / "save_dict.pt")
+            self.history_ = read_metrics(run / "metrics.jsonl")
+        self.labels_ = self._predicted(torch.from_numpy(own.images)).clusters
+        return self
+
+    def _config(self, X: Any, run: Path) -> Config:
+        """The settings of a run in a folder."""
+        named = {
+            "J_n_mixtures": self.n_facets,
+            "n_clusters_j_list": self._per_facet(self.n_clusters),
+            "z_j_dim_list": self._per_facet(self.n_latents),
+            "n_epochs": self.n_epochs,
+            "batch_size": self.batch_size,
+            "init_lr": self.learning_rate,
+            "image_size": self.image_size,
+            "device": self.device,
+            "seed": self._seed(),
+            "quiet": not self.verbose,
+        }
+        if self.n_latents is None:
+            del named["z_j_dim_list"]
+        place = {"results_dir": str(run.parent), "run_name": run.name, "copy_model": False, "wandb_mode": "disabled"}
+        images = {"dataset": "npz", "data_dir": "X"}
+        if isinstance(X, str | Path):
+            images = {"dataset": "npz" if _is_npz(X) else "folder", "data_dir": str(X)}
+            if not _is_npz(X) and self.image_size is None:
+                del named["image_size"]
+        if self.run_dir is None:
+            place |= dict.fromkeys(("do_vis_train", "do_vis_test", "do_vis_sample_generations_per_cluster"), False)
+        flags = {"config_args_path": str(RECIPE)} | place | named | images | dict(self.settings or {})
+        start = flags.get("continue_from")
+        return resolve(settings_of_start(str(start), {}) if start else file_settings(flags), flags, {})
+
+    def _per_facet(self, value: Any) -> Any:
+        """A number for all facets, or one of each, in plain types."""
+        return value if isinstance(value, str) or not np.ndim(value) else [int(entry) for entry in value]
+
+    def _seed(self) -> int:
+        """The seed of a run: random_state where it is one, else drawn by it."""
+        if isinstance(self.random_state, int | np.integer) and not isinstance(self.random_state, bool):
+            return int(self.random_state)
+        try:
+            return int(check_random_state(self.random_state).randint(2**31))
+        except ValueError:
+            raise UserError(
+                f"random_state = {shown(self.random_state)}: give a seed, a numpy RandomState, or None"
+            ) from None
+
+    def _own_images(self, X: Any, y: Any, config: Config) -> OwnImages:
+        """Read or convert what is to be trained on."""
+        if not isinstance(X, str | Path):
+            return own_images_of(images_in_memory(X, config.image_size, self.image_shape), y)
+        if y is not None:
+            raise UserError("y: the labels of a folder or .npz are in it (docs/python.md); leave y out")
+        return OWN_READERS[config.dataset].read(config)
+
+    def _take_model(self, path: str | Path) -> None:
+        """Load a trained model, by which this estimator is fitted."""
+        self.model_, self.config_ = load_model_from_save_dict(path, resolve_device(self.device))
+        self.n_features_in_ = int(np.prod(self.model_.spec.image_shape))
+
+    # --- what the model says about images
+
+    @_in_one_line
+    def predict(self, X: Any) -> np.ndarray:
+        """The cluster of every image in every facet: (N, J) int."""
+        return self._predicted(self._images(X)).clusters
+
+    @_in_one_line
+    def predict_proba(self, X: Any) -> list[np.ndarray]:
+        """The probability of every cluster of every facet, q(c_j | x): J arrays (N, K_j)."""
+        means = self._predicted(self._images(X)).means
+        return responsibilities(self.model_, means)
+
+    @_in_one_line
+    def transform(self, X: Any) -> np.ndarray:
+        """The latents of every image, the means m_j(x) of all facets side by side: (N, D_0 + D_1 + ...)."""
+        return np.concatenate(self._predicted(self._images(X)).means, axis=1)
+
+    @_in_one_line
+    def score(self, X: Any, y: Any = None) -> float:
+        """The mean over the images of the evidence lower bound, in nats; higher is better. y is not looked at."""
+        images = self._images(X)
+        _, terms = predict_with_terms(self.model_, images, None, self.config_.eval_batch_size)
+        return -terms["loss"]
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """The names of the columns of `transform`."""
+        check_is_fitted(self, "model_")
+        dims = enumerate(self.config_.z_j_dim_list)
+        return np.array([f"facet_{j}_z_{d}" for j, D in dims for d in range(D)], dtype=object)
+
+    def _predicted(self, images: Tensor) -> Predictions:
+        """What the model says about images (N, C, H, W) uint8."""
+        return predict(self.model_, images, None, self.config_.eval_batch_size)
+
+    def _images(self, X: Any) -> Tensor:
+        """Images as the model takes them: (N, C, H, W) uint8."""
+        check_is_fitted(self, "model_")
+        shape = self.model_.spec.image_shape
+        if isinstance(X, str | Path):
+            return torch.from_numpy(read_all(open_images([str(X)], shape))[0])
+        if are_pictures(X):
+            return torch.from_numpy(pixels_of_pictures(X, shape))
+        images = images_in_memory(X, self.config_.image_size, self.image_shape)
+        if images.shape[1:] != shape:
+            raise UserError(
+                f"X has images (C, H, W) {images.shape[1:]}, the model was fitted to {shape}; make them equal"
+            )
+        return torch.from_numpy(images)
+
+    # --- images from latents
+
+    @_in_one_line
+    def decode(self, Z: Any) -> np.ndarray:
+        """The images of latents as `transform` gives them: (N, H, W) or (N, H, W, 3) floats in [0, 1]."""
+        check_is_fitted(self, "model_")
+        dims = self.config_.z_j_dim_list
+        latents = np.asarray(Z, dtype=np.float32) if np.ndim(Z) == 2 else np.empty((0, 0))
+        if latents.shape[1:] != (sum(dims),) or not np.isfinite(latents).all():
+            raise UserError(f"Z has shape {np.shape(Z)}: give finite numbers (N, {sum(dims)}), as transform does")
+        return _shown_images(reconstruct(self.model_, np.split(latents, np.cumsum(dims)[:-1], axis=1)))
+
+    inverse_transform = decode
+
+    @_in_one_line
+    def swap(self, X_1: Any, X_2: Any, facet: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """What becomes of pairs of images that exchange a facet, as `decode` gives them: of X_1, and of X_2."""
+        first, second = (self._predicted(self._images(X)).means for X in (X_1, X_2))
+        if len(first[0]) != len(second[0]):
+            raise UserError(f"X_1 has {len(first[0])} images and X_2 {len(second[0])}; give pairs")
+        swapped = swap_facet(first, second, self._checked_facet(facet))
+        images_1, images_2 = (_shown_images(reconstruct(self.model_, means)) for means in swapped)
+        return images_1, images_2
+
+    @_in_one_line
+    def sample(
+        self,
+        n_samples: int = 1,
+        clusters: Mapping[int, int] | None = None,
+        temperature: float = 1.0,
+        random_state: Any = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """New images, as `decode` gives them, and the clusters (n_samples, J) that they are drawn from.
+
+        Args:
+            n_samples: how many.
+            clusters: facet -> the cluster that it is held at; the others are drawn by their weights pi.
+            temperature: factor on the standard deviation of p(z | c).
+            random_state: a seed; None is that of the estimator.
+        """
+        check_is_fitted(self, "model_")
+        if not isinstance(n_samples, int | np.integer) or n_samples < 1:
+            raise UserError(f"n_samples = {shown(n_samples)}: give a whole number of at least 1")
+        if not isinstance(temperature, int | float) or not 0 <= temperature < float("inf"):
+            raise UserError(f"temperature = {shown(temperature)}: give a number of at least 0")
+        held = {}
+        for j, k in (clusters or {}).items():
+            K = self.config_.n_clusters_j_list[self._checked_facet(j)]
+            if k not in range(K):
+                raise UserError(f"clusters = {shown(clusters)}: facet {j} has the clusters 0 to {K - 1}")
+            held[int(j)] = torch.full((int(n_samples),), int(k))
+        seed = self.config_.seed if random_state is None else check_random_state(random_state).randint(2**31)
+        images, drawn = sample_images(self.model_, held, Sampling(int(n_samples), temperature, seed))
+        return _shown_images(images), drawn
+
+    @_in_one_line
+    def figure(self, X: Any, facet: int = 0, n_images: int = 10) -> Figure:
+        """A row per cluster of a facet with its most confident images of X."""
+        images, j = self._images(X), self._checked_facet(facet)
+        spec = replace(self.model_.spec, label_names=(), class_names=())
+        split = Split(images, torch.empty(len(images), 0, dtype=torch.long))
+        observed = Observed(self.model_, self.config_, spec, split, None, self._predicted(images))
+        return top_examples(observed, j, n_images)
+
+    def _checked_facet(self, facet: int) -> int:
+        """A facet that is there."""
+        J = self.config_.J_n_mixtures
+        if isinstance(facet, bool) or facet not in range(J):
+            raise UserError(f"facet = {shown(facet)}: the model has the facets 0 to {J - 1}")
+        return int(facet)
+
+    # --- files
+
+    @_in_one_line
+    def save(self, path: str | Path) -> None:
+        """Write the model to a file, which the scripts read, too."""
+        check_is_fitted(self, "model_")
+        make_folder(Path(path).absolute().parent)
+        save_model(self.model_, self.config_, Path(path))
+
+    @classmethod
+    @_in_one_line
+    def load(cls, path: str | Path, device: str = "auto") -> MultiFacetClustering:
+        """A fitted estimator of a model: of `save`, of a run's save_dict.pt, or a published checkpoint."""
+        estimator = cls(device=device)
+        estimator._take_model(path)
+        config = estimator.config_
+        return estimator.set_params(
+            n_facets=config.J_n_mixtures,
+            n_clusters=config.n_clusters_j_list,
+            n_latents=config.z_j_dim_list,
+            n_epochs=config.n_epochs,
+            batch_size=config.batch_size,
+            learning_rate=config.init_lr,
+            random_state=config.seed,
+        )
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn asks of estimators: X is images, not a table."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array, tags.input_tags.three_d_array = False, True
+        return tags
+
+
+def _is_npz(path: str | Path) -> bool:
+    """Whether a path names an .npz."""
+    return Path(path).suffix.lower() == ".npz"
+
+
+def _shown_images(images: np.ndarray) -> np.ndarray:
+    """Images (N, C, H, W) as matplotlib takes them: (N, H, W) or (N, H, W, 3), within [0, 1]."""
+    images = images.clip(0, 1)
+    return images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
