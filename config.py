@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -297,9 +297,9 @@ def build_config(settings: Mapping[str, Any]) -> Config:
     return _checked(_merged(settings))
 
 
-def parse_flags(argv: Sequence[str] | None) -> dict[str, Any]:
-    """Command line -> the settings named on it, as text or lists of text."""
-    return read_words(argv, FIELDS)
+def parse_flags(argv: Sequence[str] | None, others: Iterable[str] = ()) -> dict[str, Any]:
+    """Command line -> the settings named on it, as text or lists of text. others: the script's other flags."""
+    return read_words(argv, FIELDS, others)
 
 
 def _merged(*sources: Mapping[str, Any]) -> Config:

@@ -24,8 +24,13 @@ class FlagParser(argparse.ArgumentParser):
         known, unread = self.parse_known_args(args, namespace)
         if unread:
             flag = next((word for word in unread if word.startswith("-")), unread[0]).split("=")[0]
-            raise UserError(unknown("flag", flag, self._option_string_actions))
+            raise UserError(unknown("flag", flag, self.flags))
         return known
+
+    @property
+    def flags(self) -> list[str]:
+        """All flags that it knows."""
+        return list(self._option_string_actions)
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse would print before it ends the program."""

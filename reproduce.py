@@ -198,7 +198,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if refused := [word for word in words if word.split("=")[0] in REFUSED_FLAGS]:
         raise UserError(f"{refused[0]}: not while {name} is reproduced; use start_sweep.py for other experiments")
     seeds, sharing = seeds_from_words(arguments.seeds), sharing_of(arguments)
-    asked = Reproduction(name, arguments.data_dir, arguments.results_dir, seeds, parse_flags(words), sharing)
+    asked = Reproduction(
+        name, arguments.data_dir, arguments.results_dir, seeds, parse_flags(words, parser.flags), sharing
+    )
     return reproduce(asked)
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from config import Config, file_settings, load_config, parse_flags, resolve, warn_of_flags_without_effect
 
-if __name__ == "__main__" and {"-h", "--help"} & {*sys.argv[1:]}:
+if __name__ == "__main__" and {"-h", "--help", "--help_all"} & {*sys.argv[1:]}:
     load_config()  # prints the help and ends: PyTorch would take seconds to be imported for it
 
 import torch

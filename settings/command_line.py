@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args, get_origin
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -12,13 +12,25 @@ from flags import unknown
 from settings.yaml_files import YamlError, parse_yaml
 from utils import UserError, shown
 
+EVERYDAY = (
+    *("config_args_path", "dataset", "data_dir", "image_size", "J_n_mixtures", "n_clusters_j_list", "z_j_dim_list"),
+    *("n_epochs", "seed", "device", "run_name", "continue_from", "overwrite", "dry_run"),
+)
+"""What --help shows."""
+GROUPS = {"run": "config_args_path", "data": "dataset", "model": "model_type", "schedule": "n_epochs"}
+GROUPS |= {"figures": "do_vis_train"}
+"""The groups of --help_all after the everyday settings, each with the first setting that is in it."""
 
-def read_words(words: Sequence[str] | None, fields: Mapping[str, FieldInfo]) -> dict[str, Any]:
+
+def read_words(
+    words: Sequence[str] | None, fields: Mapping[str, FieldInfo], others: Iterable[str] = ()
+) -> dict[str, Any]:
     """The settings that a command line names, each as text, list of text, or what its YAML stands for.
 
     Args:
         words: the command line without the program's name; None reads sys.argv.
         fields: what pydantic knows of every setting.
+        others: flags of the script that are not settings, for the nearest name.
 
     Raises:
         UserError: an unknown setting, or one without a value or with several.
@@ -29,19 +41,43 @@ def read_words(words: Sequence[str] | None, fields: Mapping[str, FieldInfo]) -> 
         if not flag.startswith("--"):
             example = "settings are named, as in --seed 3; a negative number as in --name=-1e-3"
             raise UserError(f"unexpected {shown(flag)}: {example}")
-        raise UserError(unknown("setting", flag.split("=")[0], [f"--{name}" for name in fields]))
+        raise UserError(unknown("setting", flag.split("=")[0], [*(f"--{name}" for name in fields), *others]))
     return {name: _raw_value(name, fields[name], values) for name, values in vars(known).items()}
+
+
+class _Help(argparse.Action):
+    """Print help on the everyday settings, or on all, and end the program."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        """What argparse calls."""
+        if not self.const:
+            for action in parser._actions:
+                if action.dest not in (*EVERYDAY, "help", "help_all"):
+                    action.help = argparse.SUPPRESS
+        parser.print_help()
+        parser.exit()
 
 
 def _parser(fields: Mapping[str, FieldInfo]) -> argparse.ArgumentParser:
     """A parser that takes any number of words after each setting."""
     parser = argparse.ArgumentParser(
-        description="Train a Multi-Facet Clustering VAE.", allow_abbrev=False, argument_default=argparse.SUPPRESS
+        usage="%(prog)s [--SETTING VALUE ...]",
+        description="Train a Multi-Facet Clustering VAE.",
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+        add_help=False,
     )
+    everyday = parser.add_argument_group("everyday")
+    everyday.add_argument("-h", "--help", action=_Help, nargs=0, help="the everyday settings")
+    everyday.add_argument("--help_all", action=_Help, nargs=0, const=True, help=f"all {len(fields)} settings")
+    group, firsts = everyday, {first: title for title, first in GROUPS.items()}
     for name, field in fields.items():
+        if name in firsts:
+            group = parser.add_argument_group(firsts[name])
         default = field.get_default(call_default_factory=True)
         help_text = f"{field.description} [{default}]".replace("%", "%%")
-        parser.add_argument(f"--{name}", nargs="*", metavar=_metavar(field), help=help_text)
+        place = everyday if name in EVERYDAY else group
+        place.add_argument(f"--{name}", nargs="*", metavar=_metavar(field), help=help_text)
     return parser
 
 

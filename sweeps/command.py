@@ -57,7 +57,7 @@ def read_command(parser: FlagParser, argv: Sequence[str] | None) -> tuple[argpar
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments, words = parser.parse_known_args(argv)
     hide_address(sys.argv)
-    return arguments, parse_flags(words)
+    return arguments, parse_flags(words, parser.flags)
 
 
 def hide_address(words: list[str]) -> None:
