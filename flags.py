@@ -39,7 +39,8 @@ class FlagParser(argparse.ArgumentParser):
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """A line about a name that nothing has: unknown setting 'bacth_size'; did you mean 'batch_size'?."""
-    return f"unknown {kind} {shown(name)}; {did_you_mean(name, known, otherwise='--help lists them all')}"
+    help_flag = "--help_all" if kind == "setting" else "--help"
+    return f"unknown {kind} {shown(name)}; {did_you_mean(name, known, otherwise=f'{help_flag} lists them all')}"
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:

@@ -41,7 +41,9 @@ def read_words(
         if not flag.startswith("--"):
             example = "settings are named, as in --seed 3; a negative number as in --name=-1e-3"
             raise UserError(f"unexpected {shown(flag)}: {example}")
-        raise UserError(unknown("setting", flag.split("=")[0], [*(f"--{name}" for name in fields), *others]))
+        raise UserError(
+            unknown("setting", flag.split("=")[0], [*(f"--{name}" for name in fields), "--help_all", *others])
+        )
     return {name: _raw_value(name, fields[name], values) for name, values in vars(known).items()}
 
 
@@ -120,4 +122,5 @@ def _metavar(field: FieldInfo) -> str:
         return "VALUE ..."
     if get_origin(field.annotation) is dict:
         return "{FACTOR: [INDEX, ...]}"
-    return getattr(field.annotation, "__name__", "VALUE").upper()
+    name = getattr(field.annotation, "__name__", "VALUE")
+    return "VALUE" if name in ("Optional", "Union") else name.upper()
