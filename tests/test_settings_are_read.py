@@ -12,20 +12,34 @@ from pathlib import Path
 import pytest
 
 from config import FIELDS, Config, load_config
+from settings.command_line import EVERYDAY
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = [field.name for field in dataclasses.fields(Config)]
 
 
-def test_every_setting_is_in_the_help_with_its_docstring(capsys):
+def test_every_setting_is_in_the_whole_help_with_its_docstring(capsys):
     with pytest.raises(SystemExit) as stopped:
-        load_config(["--help"])
+        load_config(["--help_all"])
     assert stopped.value.code == 0
     shown = " ".join(capsys.readouterr().out.split())
     for name, info in FIELDS.items():
         assert f"--{name} " in shown
         assert info.description, f"{name} has no docstring"
         assert " ".join(info.description.split()) in shown, name
+
+
+def test_the_help_is_short_and_the_whole_help_in_groups(capsys):
+    shown = {}
+    for flag in ("--help", "--help_all"):
+        with pytest.raises(SystemExit):
+            load_config([flag])
+        shown[flag] = capsys.readouterr().out
+    assert len(shown["--help"].splitlines()) < 60 < len(shown["--help_all"].splitlines())
+    everyday = {name for name in FIELDS if f"--{name} " in shown["--help"]}
+    assert everyday == set(EVERYDAY)
+    groups = [line[:-1] for line in shown["--help_all"].splitlines() if re.fullmatch(r"\w+:", line)]
+    assert groups == ["everyday", "run", "data", "model", "schedule", "figures"]
 
 
 def test_help_imports_nothing_that_takes_seconds():
