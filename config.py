@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from flags import unknown
 from settings.checks import check
 from settings.command_line import read_words
-from settings.data_sets import FACTOR_SIZES, OWN_IMAGES
+from settings.data_sets import FACTOR_SIZES, MAX_MEGAPIXELS, OWN_IMAGES
 from settings.facet_lists import expand_grouped_key, with_fitted_lists
 from settings.kinds import (
     LIST,
@@ -97,7 +97,7 @@ class Config:
     """Folder of the datasets; folder: that of your images; npz: your file, or the folder that holds it."""
     image_size: Annotated[Whole, Field(ge=1, le=10**6)] | None = None
     """folder and npz: side in pixels to which images are cropped and resized; npz: none keeps their size."""
-    max_megapixels: Positive = 179
+    max_megapixels: Positive = MAX_MEGAPIXELS
     """folder and npz: larger images are refused, as a damaged or malicious file may claim any size."""
     skip_broken: bool = False
     """folder: leave out pictures that cannot be read, instead of stopping; they are listed in any case."""

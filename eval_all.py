@@ -12,19 +12,18 @@ from interrupts import run_script
 
 from collections.abc import Sequence
 
-from evaluation.opening import add_generation_flags, add_swap_flags, choices_of, evaluation_parser, open_evaluation
-from evaluation.writing import PUBLISHED_CHOICES, evaluate_all
+from evaluation.choices import all_parser, choices_of
+
+if __name__ == "__main__":
+    all_parser(__doc__).answer_help()  # PyTorch would take seconds to be imported for it
+
+from evaluation.opening import open_evaluation
+from evaluation.writing import evaluate_all
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Read words, draw everything."""
-    parser = evaluation_parser(__doc__)
-    add_generation_flags(parser)
-    add_swap_flags(parser)
-    parser.add_argument(
-        "--published", choices=PUBLISHED_CHOICES, help="a published configuration, whose figures these are like"
-    )
-    arguments = parser.parse_args(argv)
+    arguments = all_parser(__doc__).parse_args(argv)
     observed, folder = open_evaluation(arguments)
     evaluate_all(observed, folder, choices_of(arguments))
     print(f"wrote {folder.path}")

@@ -13,15 +13,18 @@ from interrupts import run_script
 
 from collections.abc import Sequence
 
-from evaluation.opening import add_swap_flags, choices_of, evaluation_parser, open_evaluation
+from evaluation.choices import choices_of, swap_parser
+
+if __name__ == "__main__":
+    swap_parser(__doc__).answer_help()  # PyTorch would take seconds to be imported for it
+
+from evaluation.opening import open_evaluation
 from evaluation.writing import write_swaps
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Read words, draw."""
-    parser = evaluation_parser(__doc__)
-    add_swap_flags(parser)
-    arguments = parser.parse_args(argv)
+    arguments = swap_parser(__doc__).parse_args(argv)
     observed, folder = open_evaluation(arguments)
     write_swaps(observed, folder, choices_of(arguments))
     print(f"wrote {folder.path}/swap_clusters_*, composition_overview_*")

@@ -12,15 +12,18 @@ from interrupts import run_script
 
 from collections.abc import Sequence
 
-from evaluation.opening import add_generation_flags, choices_of, evaluation_parser, open_evaluation
+from evaluation.choices import choices_of, generation_parser
+
+if __name__ == "__main__":
+    generation_parser(__doc__).answer_help()  # PyTorch would take seconds to be imported for it
+
+from evaluation.opening import open_evaluation
 from evaluation.writing import write_generations
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Read words, draw."""
-    parser = evaluation_parser(__doc__)
-    add_generation_flags(parser)
-    arguments = parser.parse_args(argv)
+    arguments = generation_parser(__doc__).parse_args(argv)
     observed, folder = open_evaluation(arguments)
     write_generations(observed, folder, choices_of(arguments))
     print(f"wrote {folder.path}/generations_facet_*")

@@ -12,7 +12,12 @@ from interrupts import run_script
 
 from collections.abc import Sequence
 
-from evaluation.opening import evaluation_parser, open_evaluation
+from evaluation.choices import evaluation_parser
+
+if __name__ == "__main__":
+    evaluation_parser(__doc__).answer_help()  # PyTorch would take seconds to be imported for it
+
+from evaluation.opening import open_evaluation
 from evaluation.writing import N_IMAGES, write_top_examples
 
 

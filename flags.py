@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import math
+import sys
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
@@ -26,6 +27,12 @@ class FlagParser(argparse.ArgumentParser):
             flag = next((word for word in unread if word.startswith("-")), unread[0]).split("=")[0]
             raise UserError(unknown("flag", flag, self.flags))
         return known
+
+    def answer_help(self) -> None:
+        """Print the help and end where the program's words ask for it, before what takes seconds is imported."""
+        if {"-h", "--help"} & {*sys.argv[1:]}:
+            self.print_help()
+            self.exit()
 
     @property
     def flags(self) -> list[str]:

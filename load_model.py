@@ -10,6 +10,11 @@ from __future__ import annotations
 
 from interrupts import run_script
 
+from settings.scripts import load_parser
+
+if __name__ == "__main__":
+    load_parser(__doc__).answer_help()  # what comes next takes seconds to be imported
+
 import argparse
 import dataclasses
 import hashlib
@@ -28,7 +33,6 @@ from torch import Tensor
 
 from config import OWN_IMAGES, Config, build_config
 from datasets import DatasetSpec, dataset_spec
-from flags import FlagParser
 from mfcvae import MFCVAE
 from settings.comparing import MAY_CHANGE_ON_RESUME, portable_settings
 from utils import PROJECT, UserError, load_checked, make_folder, one_line, resolve_device, write_atomically
@@ -339,10 +343,7 @@ def _spec_of(content: Mapping[str, Any], config: Config) -> DatasetSpec:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Say what a checkpoint holds; export it if asked."""
-    parser = FlagParser(__doc__)
-    parser.add_argument("--model_path", required=True, help="save_dict.pt of a run, or a published checkpoint")
-    parser.add_argument("--export_published", metavar="FILE", help="write the model in the published layout")
-    arguments = parser.parse_args(argv)
+    arguments = load_parser(__doc__).parse_args(argv)
     model, config = load_model_from_save_dict(arguments.model_path)
     size = sum(parameter.numel() for parameter in model.parameters())
     sizes = zip(config.n_clusters_j_list, config.z_j_dim_list, strict=True)

@@ -1,10 +1,13 @@
 """Cluster images that the model never saw: a table with a row per image.
 
     python predict.py --model_path pretrained_models/mnist.pt --images photos/ --output clusters.csv
+    python predict.py ... --output clusters.parquet --copy_into_folders sorted/
 
 --images takes a folder, images, or one .npz with an array `images`, (N, H, W) or (N, H, W, C) uint8. Every image is
 turned as its EXIF data say, converted to grey or RGB (transparent parts become white, 16-bit grey is divided by 256),
 cropped to the centre and resized as the model expects. Every page of a TIFF is an image: scan.tif#2 is the second.
+The suffix of --output says how the table is written: .csv, .json, .npz or .parquet (needs pyarrow). --copy_into_folders
+sorts the pictures into sorted/facet_<j>/cluster_<k>/, as hard links where the system has them, else as copies.
 Images are read batch by batch: memory does not grow with their number. Exit code 1 if some could not be read; they are
 listed and left out.
 """
@@ -13,25 +16,28 @@ from __future__ import annotations
 
 from interrupts import run_script
 
-import csv
+from evaluation.choices import predict_parser
+
+if __name__ == "__main__":
+    predict_parser(__doc__).answer_help()  # PyTorch would take seconds to be imported for it
+
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
+import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from evaluation.opening import model_parser
-from evaluation.predictions import predict, responsibilities
-from flags import positive_int
+from evaluation.cluster_folders import ClusterFolders, cluster_folders
+from evaluation.predictions import Predictions, predict, responsibilities
+from evaluation.tables import Table, Values, check_suffix, open_table
 from load_model import load_model_from_save_dict
 from mfcvae import MFCVAE
-from readers.image_files import MAX_MEGAPIXELS
 from readers.sources import ImageSource, open_images
 from utils import UserError, make_folder, one_line, resolve_device, write_atomically
 
@@ -54,80 +60,64 @@ class Counts:
     unreadable: int = 0
 
 
-class Table:
-    """An open CSV file with a row per image."""
+class Predictor:
+    """A model that says of images what a table is to hold."""
 
-    def __init__(self, file: TextIO, model: MFCVAE, columns: Columns):
-        """Begin the table with the names of its columns."""
-        self.model, self.columns = model, columns
-        self.writer = csv.writer(file, lineterminator="\n")
-        self.writer.writerow(self.header())
+    def __init__(self, model: MFCVAE, columns: Columns = Columns(), batch_size: int = 1000):
+        """columns: what the table holds beside clusters and confidences; batch_size: images predicted at once."""
+        self.model, self.columns, self.batch_size = model, columns, batch_size
 
-    def header(self) -> list[str]:
-        """Names of the columns."""
-        names = ["image"]
-        for j, prior in enumerate(self.model.prior):
-            K, D = prior.mean.shape
-            names += [f"facet_{j}_cluster", f"facet_{j}_confidence"]
-            names += [f"facet_{j}_mean_{d}" for d in range(D)] if self.columns.means else []
-            names += [f"facet_{j}_responsibility_{k}" for k in range(K)] if self.columns.responsibilities else []
-        return names
-
-    def add(self, names: Sequence[str], images: Tensor) -> None:
-        """Predict images (B, C, H, W) uint8 in one batch and write their rows.
+    def values(self, names: Sequence[str], images: np.ndarray) -> tuple[Values, Predictions]:
+        """Predict images (B, C, H, W) uint8 in one batch: the columns of their rows.
 
         Raises:
             UserError: it cannot be done, above all where the memory does not suffice.
         """
         try:
-            predictions = predict(self.model, images, batch_size=len(images))
-            q_c_x = responsibilities(self.model, predictions.means) if self.columns.responsibilities else []
+            found = predict(self.model, torch.from_numpy(images), batch_size=len(images))
+            q_c_x = responsibilities(self.model, found.means) if self.columns.responsibilities else []
         except (MemoryError, RuntimeError) as error:  # PyTorch says the latter, of the host and of a GPU
             raise UserError(
                 f"{len(images)} images cannot be predicted at once ({one_line(error)}); use a smaller --batch_size"
             ) from error
-        for n, name in enumerate(names):
-            row = [name]
-            for j, means in enumerate(predictions.means):
-                row += [str(predictions.clusters[n, j]), digits(predictions.confidences[n, j])]
-                row += map(digits, means[n]) if self.columns.means else []
-                row += map(digits, q_c_x[j][n]) if q_c_x else []
-            self.writer.writerow(row)
+        values: dict[str, Sequence[str] | np.ndarray] = {"image": names}
+        for j, means in enumerate(found.means):
+            values |= {f"facet_{j}_cluster": found.clusters[:, j], f"facet_{j}_confidence": found.confidences[:, j]}
+            if self.columns.means:
+                values |= {f"facet_{j}_mean_{d}": column for d, column in enumerate(means.T)}
+            if q_c_x:
+                values |= {f"facet_{j}_responsibility_{k}": column for k, column in enumerate(q_c_x[j].T)}
+        return values, found
+
+    def write(self, source: ImageSource, table: Table, folders: ClusterFolders | None = None) -> Counts:
+        """Predict all images of a source, batch by batch, into an open table and maybe into folders."""
+        counts = Counts()
+        with tqdm(total=len(source), desc="images", unit="image") as bar, logging_redirect_tqdm():
+            for batch in source.batches(self.batch_size):
+                if batch.names:
+                    values, found = self.values(batch.names, batch.images)
+                    table.add(values)
+                    if folders:
+                        folders.add(batch.names, batch.images, found.clusters)
+                counts.written += len(batch.names)
+                counts.unreadable += len(batch.unreadable)
+                bar.update(len(batch.names) + len(batch.unreadable))
+        return counts
 
 
-def digits(value: float) -> str:
-    """Write the 7 digits that a float32 has."""
-    return f"{value:.7g}"
-
-
-def write_table(file: TextIO, model: MFCVAE, source: ImageSource, columns: Columns, batch_size: int) -> Counts:
-    """Predict batch by batch into an open file."""
-    table, counts = Table(file, model, columns), Counts()
-    with tqdm(total=len(source), desc="images", unit="image") as bar, logging_redirect_tqdm():
-        for batch in source.batches(batch_size):
-            if batch.names:
-                table.add(batch.names, torch.from_numpy(batch.images))
-            counts.written += len(batch.names)
-            counts.unreadable += len(batch.unreadable)
-            bar.update(len(batch.names) + len(batch.unreadable))
-    return counts
-
-
-def predict_files(
-    model: MFCVAE, source: ImageSource, output: Path, columns: Columns = Columns(), batch_size: int = 1000
-) -> Counts:
+def predict_files(predictor: Predictor, source: ImageSource, output: Path, folder: Path | None = None) -> Counts:
     """Write the clusters of images as a table, the whole of it or nothing.
 
     Args:
-        model: a trained model.
+        predictor: a trained model, and what is asked of it.
         source: images in the model's shape, as `open_images` gives them.
-        output: the .csv to write.
-        columns: what the table holds beside clusters and confidences.
-        batch_size: images that are read and predicted at once.
+        output: the table to write; its suffix says how.
+        folder: where the pictures are sorted into a folder per cluster; None leaves that out.
 
     Raises:
         UserError: no image can be read, the table would replace one of them, or something cannot be read or written.
     """
+    check_suffix(output)
     make_folder(output.absolute().parent)
     if os.path.exists(output) and os.path.realpath(output) in map(os.path.realpath, source.files):
         raise UserError(f"--output {output}: one of the --images, which the table would replace; choose another name")
@@ -135,14 +125,15 @@ def predict_files(
     counts = Counts()
 
     def write(temporary: Path) -> None:
-        # File names need not be valid text; they are written as they are.
-        with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            nonlocal counts
-            counts = write_table(file, model, source, columns, batch_size)
-        if not counts.written:
-            raise UserError(
-                f"none of the {counts.unreadable} images can be read (listed above); {output} is left as it is"
-            )
+        nonlocal counts
+        with ExitStack() as stack:
+            folders = stack.enter_context(cluster_folders(folder, source.files)) if folder else None
+            table = stack.enter_context(open_table(temporary, output.suffix))
+            counts = predictor.write(source, table, folders)
+            if not counts.written:
+                raise UserError(
+                    f"none of the {counts.unreadable} images can be read (listed above); {output} is left as it is"
+                )
 
     write_atomically(output, write)
     return counts
@@ -151,22 +142,16 @@ def predict_files(
 def main(argv: Sequence[str] | None = None) -> int:
     """Read words, predict, say what was done."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    parser = model_parser(__doc__)
-    parser.add_argument("--images", nargs="+", required=True, help="a folder, images, or one .npz")
-    parser.add_argument("--output", type=Path, required=True, help="the table to write, .csv")
-    parser.add_argument("--with_means", action="store_true", help="also the means m_j(x) of q(z_j|x)")
-    parser.add_argument("--with_responsibilities", action="store_true", help="also q(c_j|x) of every cluster")
-    parser.add_argument(
-        "--max_megapixels", type=positive_int, default=MAX_MEGAPIXELS, help=f"of one image [{MAX_MEGAPIXELS}]"
-    )
-    arguments = parser.parse_args(argv)
+    arguments = predict_parser(__doc__).parse_args(argv)
+    check_suffix(arguments.output)
     model, config = load_model_from_save_dict(arguments.model_path, resolve_device(arguments.device))
     columns = Columns(arguments.with_means, arguments.with_responsibilities)
-    batch_size = arguments.batch_size or config.eval_batch_size
+    predictor = Predictor(model, columns, arguments.batch_size or config.eval_batch_size)
     source = open_images(arguments.images, model.spec.image_shape, arguments.max_megapixels)
-    counts = predict_files(model, source, arguments.output, columns, batch_size)
+    counts = predict_files(predictor, source, arguments.output, arguments.copy_into_folders)
     unread = f"; {counts.unreadable} could not be read (listed above)" if counts.unreadable else ""
-    log.info("wrote %s: %d images%s", arguments.output, counts.written, unread)
+    also = f" and {arguments.copy_into_folders}" if arguments.copy_into_folders else ""
+    log.info("wrote %s%s: %d images%s", arguments.output, also, counts.written, unread)
     return 1 if counts.unreadable else 0
 
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from interrupts import run_script
 
+from settings.scripts import render_parser
+
+if __name__ == "__main__":
+    render_parser(__doc__).answer_help()  # what comes next takes seconds to be imported
+
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from config import load_config
-from flags import FlagParser
 from readers.threedshapes import N_IMAGES
 from rendering.comparison import compare
 from rendering.hdf5_file import write_file
@@ -34,14 +37,7 @@ def configured_variation(path: str) -> Mapping[str, Sequence[int]]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Render the images, or compare some with real ones."""
-    parser = FlagParser(__doc__)
-    output, figure = Path("data/Fast_3DShapes/raw/3dshapes.h5"), Path("graphics/3dshapes_real_vs_rendered.png")
-    parser.add_argument("--output", type=Path, default=output, help="file to write")
-    parser.add_argument("--config_args_path", help="render only the images that this configuration uses")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
-    parser.add_argument("--compare_with", type=Path, help="measure against this .npz of real frames; writes no images")
-    parser.add_argument("--figure", type=Path, default=figure, help="where --compare_with draws")
-    arguments = parser.parse_args(argv)
+    arguments = render_parser(__doc__).parse_args(argv)
     if arguments.compare_with:
         compare(arguments.compare_with, arguments.figure)
         return

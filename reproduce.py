@@ -12,21 +12,26 @@ from __future__ import annotations
 
 from interrupts import run_script
 
+from sweeps.published import PUBLISHED, reproduce_parser
+
+if __name__ == "__main__":
+    reproduce_parser(__doc__).answer_help()  # what comes next takes seconds to be imported
+
 import logging
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from config import file_settings, parse_flags, resolve
+from evaluation.choices import PUBLISHED_CHOICES
 from evaluation.opening import observe_model
-from evaluation.writing import PUBLISHED_CHOICES, FigureFolder, evaluate_all
-from flags import FlagParser
+from evaluation.writing import FigureFolder, evaluate_all
 from rendering.hdf5_file import write_file
-from sweeps.command import add_seeds_flag, add_sharing_flags, hide_address, sharing_of
+from sweeps.command import hide_address, sharing_of
 from sweeps.definition import define_sweep
 from sweeps.entries import start_sweep
 from sweeps.request import Sharing, StartRequest
@@ -41,25 +46,6 @@ REFUSED_FLAGS = (
     "--factors_label_list", "--save_model", "--dry_run", "--summarise",
 )  # fmt: skip
 """Flags that would make it another experiment, or none."""
-
-
-class Published(NamedTuple):
-    """Accuracy in percent over seeds 0 to 9, of the facet that fits the label best.
-
-    The paper's Section 4 prints the standard deviation over n - 1.
-    """
-
-    mean: float
-    sd: float
-    """Over n."""
-
-
-PUBLISHED = {
-    "mnist": {"digit": Published(92.02, 3.02)},
-    "3dshapes_1": {"floor_hue": Published(99.46, 1.10), "shape": Published(88.47, 1.82)},
-    "3dshapes_2": {"wall_hue": Published(100.00, 0.00), "shape": Published(90.05, 2.65)},
-    "svhn": {"digit": Published(56.25, 0.88)},
-}
 
 
 @dataclass(frozen=True)
@@ -186,12 +172,7 @@ def draw_best_run(asked: Reproduction, curves: Curves) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Read words, reproduce; the exit status is not 0 where a run failed."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    parser = FlagParser(__doc__)
-    parser.add_argument("experiment", choices=PUBLISHED)
-    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of the data sets [data]")
-    parser.add_argument("--results_dir", type=Path, default=Path("results"), help="folder of the sweep [results]")
-    add_seeds_flag(parser)
-    add_sharing_flags(parser)
+    parser = reproduce_parser(__doc__)
     arguments, words = parser.parse_known_args(argv)
     hide_address(sys.argv)
     name = arguments.experiment

@@ -19,11 +19,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from docs.training_curves import compared_curves
+from evaluation.choices import PUBLISHED_CHOICES
 from evaluation.decoding import Sampling
 from evaluation.figures import composition, generations, top_examples
 from evaluation.opening import observe_model
 from evaluation.predictions import Observed
-from evaluation.writing import PUBLISHED_CHOICES
 from flags import FlagParser
 from load_model import load_model_from_save_dict
 from plot_intuition import write_intuition

@@ -1,76 +1,20 @@
-"""What the evaluation scripts share: their flags, and a trained model with its predictions of a split."""
+"""What the evaluation scripts share: a trained model with its predictions of a split."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 from config import OWN_IMAGES
 from datasets import DatasetSpec, load_dataset
 from evaluation.predictions import Observed, SplitName, observe
-from evaluation.writing import FORMATS, PUBLISHED_CHOICES, Choices, FigureFolder
-from flags import FlagParser, non_negative_float, non_negative_int, positive_int
+from evaluation.writing import FigureFolder
 from load_model import load_model_from_save_dict
 from utils import UserError, resolve_device
 
 log = logging.getLogger(__name__)
-
-
-def model_parser(description: str | None) -> FlagParser:
-    """The flags of every script that uses a trained model."""
-    parser = FlagParser(description)
-    parser.add_argument(
-        "--model_path", type=Path, required=True, help="save_dict.pt of a run, or a published checkpoint"
-    )
-    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda or cuda:N [cpu]")
-    parser.add_argument("--batch_size", type=positive_int, help="images per step [the model's eval_batch_size]")
-    return parser
-
-
-def evaluation_parser(description: str | None) -> FlagParser:
-    """The flags of every script that draws figures of a trained model."""
-    parser = model_parser(description)
-    parser.add_argument(
-        "--results_dir",
-        type=Path,
-        help="folder of the figures [evaluation/ beside a run's model, else results/<name of the file>/evaluation]",
-    )
-    parser.add_argument("--data_dir", help="folder of the data sets, or your own images [data]")
-    parser.add_argument("--split", choices=("test", "train"), default="test", help="images to look at [test]")
-    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=["png"], help="of every figure [png]")
-    _add_choice(parser, "seed", non_negative_int, "of what is drawn at random")
-    return parser
-
-
-def add_generation_flags(parser: FlagParser) -> None:
-    """The flag of how images are generated."""
-    _add_choice(parser, "temperature", non_negative_float, "scales the standard deviation of p(z|c)")
-
-
-def add_swap_flags(parser: FlagParser) -> None:
-    """The flags of what is exchanged."""
-    _add_choice(parser, "swapped_facet", non_negative_int, "facet whose z is exchanged", "1, or the only one")
-    for which in (1, 2):
-        words = f"most confident clusters that may be side {which} of a pair"
-        _add_choice(parser, f"first_n_clusters_swapped_{which}", positive_int, words)
-
-
-def _add_choice(
-    parser: FlagParser, name: str, kind: Callable[[str], float], words: str, default: str | None = None
-) -> None:
-    """A flag named after a field of Choices, whose default is the field's."""
-    default = default or str(getattr(Choices, name))
-    parser.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS, help=f"{words} [{default}]")
-
-
-def choices_of(arguments: argparse.Namespace) -> Choices:
-    """What flags choose; the rest as --published says."""
-    start = PUBLISHED_CHOICES.get(getattr(arguments, "published", None) or "", Choices())
-    names = {field.name for field in dataclasses.fields(Choices)}
-    return dataclasses.replace(start, **{name: value for name, value in vars(arguments).items() if name in names})
 
 
 def open_evaluation(arguments: argparse.Namespace) -> tuple[Observed, FigureFolder]:

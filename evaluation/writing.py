@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from evaluation.choices import Choices
 from evaluation.decoding import Sampling, pair_members
 from evaluation.figures import after_swap, before_swap, composition, generations, top_examples
 from evaluation.predictions import Observed, RankedCluster
@@ -17,7 +17,6 @@ from utils import UserError, make_folder
 
 log = logging.getLogger(__name__)
 
-FORMATS = ("png", "pdf", "svg")
 N_IMAGES = 10  # of each cluster in a figure
 N_OVERVIEW = 25  # most confident clusters of each facet in the overview
 
@@ -34,31 +33,6 @@ class FigureFolder:
         path = self.path / name
         make_folder(path.parent)
         save_figure(figure, path, self.formats)
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What can be chosen of the evaluation, under the names of the flags."""
-
-    temperature: float = 0.3
-    """Of generated images: factor on the standard deviations of p(z | c)."""
-    seed: int = 0
-    """Of what is drawn at random."""
-    swapped_facet: int | None = None
-    """The facet whose z is exchanged: 1, or the only one."""
-    first_n_clusters_swapped_1: int = 5
-    """So many of the most confident clusters may be the one side of a pair ..."""
-    first_n_clusters_swapped_2: int = 5
-    """... and so many the other."""
-
-
-PUBLISHED_CHOICES = {
-    "mnist": Choices(1.0, 0, 0, 10, 10),
-    "svhn": Choices(0.3, 0, 1, 10, 10),
-    "3dshapes_1": Choices(0.3, 0, 1, 10, 10),
-    "3dshapes_2": Choices(0.3, 0, 1, 10, 10),
-}
-"""Configuration -> what the paper's figures of it show."""
 
 
 def evaluate_all(observed: Observed, folder: FigureFolder, choices: Choices) -> None:

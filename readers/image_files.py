@@ -16,12 +16,11 @@ from PIL import Image
 
 from readers.arrays import ImageBatch
 from readers.pixels import GREY_MODES, Shape, deep_grey, is_grey, picture_pixels, wanted
+from settings.data_sets import MAX_MEGAPIXELS
 from utils import one_line, printable
 
 log = logging.getLogger(__name__)
 
-MAX_MEGAPIXELS = 179
-"""Of one picture, unless a setting raises it: Pillow's own limit."""
 DARK = 4096
 """A 16-bit picture without a value as high has at most 12 bits, and less than 16 of 256 values are left."""
 PAGED_SUFFIXES = (".tif", ".tiff")

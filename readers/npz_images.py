@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 
 from readers.arrays import ImageBatch
-from readers.image_files import MAX_MEGAPIXELS
 from readers.pixels import Shape, fit_image, wanted
+from settings.data_sets import MAX_MEGAPIXELS
 from utils import UserError, one_line, printable
 
 MAX_HEADER_BYTES = 2**16

@@ -15,9 +15,10 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from readers.arrays import ImageBatch
 from readers.folders import list_images
-from readers.image_files import MAX_MEGAPIXELS, ImageFiles
+from readers.image_files import ImageFiles
 from readers.npz_images import NpzImages
 from readers.pixels import Shape, wanted
+from settings.data_sets import MAX_MEGAPIXELS
 from utils import UserError, printable
 
 log = logging.getLogger(__name__)

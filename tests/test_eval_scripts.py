@@ -19,10 +19,11 @@ import eval_sample_generation
 import eval_top10_cluster_examples
 from config import build_config
 from datasets import dataset_spec, load_dataset
+from evaluation.choices import Choices
 from evaluation.figures import composition
 from evaluation.opening import default_folder, observe_model
 from evaluation.predictions import RankedCluster, predict
-from evaluation.writing import Choices, FigureFolder, cluster_pairs, write_swaps
+from evaluation.writing import FigureFolder, cluster_pairs, write_swaps
 from initialisation import mixture_means
 from load_model import export_published, save_model
 from mfcvae import MFCVAE

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -313,8 +316,9 @@ def test_other_bad_input(model_path, test_images, tmp_path):
         run_predict(tmp_path / "file", tmp_path / "o.csv", tmp_path / "i.npz")
     with pytest.raises(UserError, match="cannot create the folder"):
         run_predict(model_path, tmp_path / "file" / "o.csv", tmp_path / "i.npz")
+    (tmp_path / "folder.csv").mkdir()
     with pytest.raises(UserError, match="cannot write"):
-        run_predict(model_path, tmp_path, tmp_path / "i.npz")
+        run_predict(model_path, tmp_path / "folder.csv", tmp_path / "i.npz")
     with pytest.raises(UserError, match="did you mean '--with_means'"):
         run_predict(model_path, tmp_path / "o.csv", tmp_path / "i.npz", flags=("--with_mean",))
 
@@ -344,3 +348,86 @@ def test_formats_of_numpy_that_are_not_known(tmp_path, monkeypatch):
     monkeypatch.setattr(npz_images.np.lib.format, "read_magic", lambda _: (9, 0))
     with pytest.raises(UserError, match="not known"):
         open_images([str(tmp_path / "i.npz")], (1, 8, 8))
+
+
+# --- other tables, and folders
+
+
+def test_every_suffix_gives_the_same_table(model_path, test_images, tmp_path):
+    pyarrow = pytest.importorskip("pyarrow.parquet")
+    np.savez(tmp_path / "i.npz", images=test_images[:50])
+    flags = ("--with_means", "--batch_size", "20")
+    for suffix in (".csv", ".json", ".npz", ".parquet", ".CSV"):
+        assert run_predict(model_path, tmp_path / f"o{suffix}", tmp_path / "i.npz", flags=flags) == 0
+    rows = read(tmp_path / "o.csv")
+    assert rows == read(tmp_path / "o.CSV")
+    others = [json.loads((tmp_path / "o.json").read_text()), pyarrow.read_table(tmp_path / "o.parquet").to_pylist()]
+    with np.load(tmp_path / "o.npz", allow_pickle=False) as arrays:
+        columns = {name: arrays[name] for name in arrays}
+    others.append([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
+    for other in others:
+        assert len(other) == 50
+        for row, expected in zip(other, rows, strict=True):
+            assert list(row) == list(expected)
+            assert str(row["image"]) == expected["image"]
+            assert int(row["facet_1_cluster"]) == int(expected["facet_1_cluster"])
+            assert float(row["facet_0_mean_1"]) == pytest.approx(float(expected["facet_0_mean_1"]), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["o", "o.xlsx", "o.csv.gz"])
+def test_a_suffix_that_says_nothing_is_one_line(name, tmp_path):
+    message = r"the suffix says how to write the table; use .csv, .json, .npz, .parquet"
+    with pytest.raises(UserError, match=message):
+        run_predict(tmp_path / "nothing.pt", tmp_path / name, tmp_path / "i.npz")
+
+
+def test_parquet_without_pyarrow_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(
+        UserError, match="needs the package pyarrow, which cannot be imported .*: pip install 'pyarrow'"
+    ):
+        run_predict(tmp_path / "nothing.pt", tmp_path / "o.parquet", tmp_path / "i.npz")
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_pictures_are_sorted_by_their_clusters(has_links, model_path, test_images, tmp_path, monkeypatch):
+    """Files of one name are told apart; without links there are copies."""
+    if not has_links:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError("no links here")))
+    for part in ("a", "b"):
+        (tmp_path / "pictures" / part).mkdir(parents=True)
+        for i in range(6):
+            Image.fromarray(test_images[i]).save(tmp_path / "pictures" / part / f"{i}.png")
+    (tmp_path / "pictures" / "broken.png").write_text("no image")
+    flags = ("--copy_into_folders", str(tmp_path / "sorted"))
+    assert run_predict(model_path, tmp_path / "o.csv", tmp_path / "pictures", flags=flags) == 1
+    rows = read(tmp_path / "o.csv")
+    for j in range(2):
+        found = sorted(path for path in (tmp_path / "sorted" / f"facet_{j}").rglob("*.png"))
+        assert len(found) == len(rows) == 12
+        for row in rows:
+            folder = tmp_path / "sorted" / f"facet_{j}" / f"cluster_{int(row[f'facet_{j}_cluster']):02d}"
+            source = Path(row["image"])
+            same = [path for path in folder.glob(f"{source.stem}*.png") if path.read_bytes() == source.read_bytes()]
+            assert len(same) == 2
+            assert any(path.samefile(source) for path in same) == has_links
+    with pytest.raises(UserError, match="sorted: is there and not empty; name a new folder"):
+        run_predict(model_path, tmp_path / "o.csv", tmp_path / "pictures", flags=flags)
+
+
+def test_images_of_an_npz_are_sorted_as_png(model_path, test_images, tmp_path):
+    np.savez(tmp_path / "i.npz", images=test_images[:5])
+    (tmp_path / "sorted").mkdir()
+    flags = ("--copy_into_folders", str(tmp_path / "sorted"))
+    assert run_predict(model_path, tmp_path / "o.csv", tmp_path / "i.npz", flags=flags) == 0
+    for i in range(5):
+        [picture] = (tmp_path / "sorted" / "facet_1").rglob(f"{i}.png")
+        np.testing.assert_array_equal(np.asarray(Image.open(picture)), test_images[i])
+
+
+def test_a_failed_prediction_leaves_no_folder(model_path, tmp_path):
+    with pytest.raises(UserError, match="damaged"):
+        run_predict(
+            model_path, tmp_path / "o.csv", damaged_npz(tmp_path), flags=("--copy_into_folders", str(tmp_path / "s"))
+        )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["damaged.npz"]

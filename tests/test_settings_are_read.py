@@ -15,6 +15,8 @@ from config import FIELDS, Config, load_config
 from settings.command_line import EVERYDAY
 
 ROOT = Path(__file__).resolve().parent.parent
+TOLERANCE = 1.5
+"""For a machine that is busy, or slower than the one where 0.7 s is asked for."""
 NAMES = [field.name for field in dataclasses.fields(Config)]
 
 
@@ -49,6 +51,20 @@ def test_help_imports_nothing_that_takes_seconds():
     assert "--J_n_mixtures" in done.stdout
     assert "pydantic" in imported
     assert not imported & {"torch", "numpy", "matplotlib", "sklearn", "wandb", "optuna"}
+
+
+SCRIPTS = [path.name for path in sorted(ROOT.glob("*.py")) if "run_script(main)" in path.read_text()]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_of_every_script_is_fast(script):
+    """CPU seconds of the process, which others on the machine do not change much."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, str(ROOT / script), "--help"], capture_output=True, text=True, timeout=100)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0 and "usage:" in done.stdout
+    assert after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime < 0.7 * TOLERANCE
 
 
 def is_config(node: ast.expr) -> bool:
