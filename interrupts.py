@@ -5,6 +5,7 @@ Scripts import this module before all others, which take seconds: until `run_scr
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -16,6 +17,9 @@ from pathlib import Path
 _is_script = Path(sys.argv[0]).resolve().parent == Path(__file__).resolve().parent
 if _is_script and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+if sys.platform == "darwin":  # PyTorch reads it when it is loaded: what Apple's GPUs lack is computed on the CPU
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 STOPPING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 """Ctrl-C, what schedulers send at the end, a terminal that goes away, and SLURM's warning before the end."""

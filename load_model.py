@@ -306,7 +306,9 @@ def _check_shipped(path: Path) -> None:
     table = PROJECT / "pretrained_models" / "README.md"
     if path.resolve().parent != table.parent or not table.exists():
         return
-    row = re.search(rf"^\| `{re.escape(path.name)}` \|.* `([0-9a-f]{{64}})` \|$", table.read_text(), re.MULTILINE)
+    row = re.search(
+        rf"^\| `{re.escape(path.name)}` \|.* `([0-9a-f]{{64}})` \|$", table.read_text(encoding="utf-8"), re.MULTILINE
+    )
     if row and hashlib.sha256(path.read_bytes()).hexdigest() != row[1]:
         raise UserError(f"{path}: not the model whose sha256 {table.name} beside it names; git checkout restores it")
 

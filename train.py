@@ -85,7 +85,9 @@ class Training:
         if config.model_type == "conv_vlae":
             self.model.to(memory_format=torch.channels_last)
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
-            learning_rates(self.model, config.init_lr), fused=True, capturable=device.type == "cuda"
+            learning_rates(self.model, config.init_lr),
+            fused=device.type != "mps",
+            capturable=device.type == "cuda",
         )
         self.codes: Tensor | None = None  # (N, J) int64, the clusters that a led training starts from
         self.n_epochs_planned = config.n_epochs  # when the run began: epochs that are added follow its schedule

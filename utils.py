@@ -61,17 +61,20 @@ def shown(value: object, length: int = 200) -> str:
 
 
 def resolve_device(name: str) -> torch.device:
-    """'auto' (the GPU where there is one), 'cpu', 'cuda' or 'cuda:N' -> torch.device."""
+    """'auto' (the GPU where there is one), 'cpu', 'cuda', 'cuda:N' or 'mps' (Apple's GPUs) -> torch.device."""
     import torch
 
+    has_mps = torch.backends.mps.is_available()
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
         device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise UserError(f"device = {shown(name)}: not a device; use auto, cpu, cuda or cuda:N")
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise UserError(f"device = {shown(name)}: not a device; use auto, cpu, cuda, cuda:N or mps")
+    if device.type == "mps" and not has_mps:
+        raise UserError(f"device = {shown(name)}: no GPU of Apple's that PyTorch can use is here; use auto or cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"device = {shown(name)}: this machine has {torch.cuda.device_count()} GPUs; use auto or cpu")
     return device
@@ -95,12 +98,15 @@ def preserved_random_state() -> Iterator[None]:
 
     python_state, numpy_state = random.getstate(), np.random.get_state()
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    mps_state = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
     try:
         with torch.random.fork_rng(devices=devices):
             yield
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)
+        if mps_state is not None:
+            torch.mps.set_rng_state(mps_state)
 
 
 @contextmanager

@@ -12,8 +12,8 @@ import argparse
 import dataclasses
 import itertools
 import json
+import math
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -240,8 +240,13 @@ def model_flops(config: Config, dataset: Dataset, device: torch.device) -> dict[
 
 def peak_memory(device: torch.device) -> dict[str, float]:
     """The most that was in use so far, MiB: of the process, and of the GPU."""
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes; Linux counts in KiB
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB
+    try:
+        import resource
+    except ImportError:  # Windows has none
+        resident = math.nan
+    else:
+        unit = 1 if sys.platform == "darwin" else 1024  # bytes; Linux counts in KiB
+        resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB
     if device.type == "cpu":
         return {"peak_resident_mib": resident}
     return {

@@ -48,7 +48,7 @@ def model_parser(description: str | None) -> FlagParser:
     parser.add_argument(
         "--model_path", type=Path, required=True, help="save_dict.pt of a run, or a published checkpoint"
     )
-    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda or cuda:N [cpu]")
+    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:N or mps [cpu]")
     parser.add_argument("--batch_size", type=positive_int, help="images per step [the model's eval_batch_size]")
     return parser
 

@@ -39,7 +39,7 @@ def observe_model(
         model_path: save_dict.pt of a run, or a published checkpoint.
         split_name: the images to look at.
         data_dir: folder of the data sets, by default data/; own images must be named.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda, cuda:N or mps.
         batch_size: images per step, by default the model's eval_batch_size.
     """
     model, config = load_model_from_save_dict(model_path, resolve_device(device))

@@ -133,7 +133,7 @@ def write_summary(folder: Path, results: Sequence[RunResult]) -> None:
 
 def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     def write(temporary: Path) -> None:
-        with temporary.open("w", newline="") as file:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
     write_atomically(path, write)
@@ -161,7 +161,7 @@ def read_curves(path: Path) -> Curves:
     curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
     groups: set[str] = set()
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 point = float(row["epoch"]), float(row["value"])
                 groups.add(row["group"])

@@ -332,13 +332,15 @@ def test_a_prediction_that_fails_is_not_called_a_full_disk(model_path, test_imag
     assert not (tmp_path / "o.csv").exists()
 
 
-@pytest.mark.parametrize("name", ["i.npz", "a.png"])
-def test_the_table_does_not_replace_an_image(name, model_path, test_images, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "message"), [("i.npz", "one of the --images, which the table would replace"), ("a.png", "the suffix says")]
+)
+def test_the_table_does_not_replace_an_image(name, message, model_path, test_images, tmp_path):
     np.savez(tmp_path / "i.npz", images=test_images)
     Image.fromarray(test_images[0]).save(tmp_path / "a.png")
     before = (tmp_path / name).read_bytes()
     images = tmp_path / name if name == "i.npz" else tmp_path
-    with pytest.raises(UserError, match="one of the --images, which the table would replace"):
+    with pytest.raises(UserError, match=message):
         run_predict(model_path, tmp_path / "deeper" / ".." / name, images)
     assert (tmp_path / name).read_bytes() == before
 

@@ -50,6 +50,7 @@ def state_of(run: Resumable, epoch: int) -> dict[str, Any]:
         "order": run.order.get_state(),
         "random": torch.get_rng_state(),
         "random_cuda": torch.cuda.get_rng_state(run.device) if run.device.type == "cuda" else None,
+        "random_mps": torch.mps.get_rng_state() if run.device.type == "mps" else None,
     }
 
 
@@ -106,6 +107,8 @@ def _restore_random_state(run: Resumable, state: Mapping[str, Any]) -> None:
     torch.set_rng_state(state["random"])
     if run.device.type == "cuda" and state["random_cuda"] is not None:
         torch.cuda.set_rng_state(state["random_cuda"], run.device)
+    if run.device.type == "mps" and state.get("random_mps") is not None:
+        torch.mps.set_rng_state(state["random_mps"])
 
 
 def _copied(value: Any) -> Any:
