@@ -27,7 +27,8 @@ FLOORS = [
     {"speed"},
     {"initialisation"},
     {"train"},
-    {"sweeps", "tuning"},
+    {"sweeps"},
+    {"tuning"},
 ]
 """From the ground up: a module imports from its own room and from lower floors. What is not here is a command, on top."""
 TOP = len(FLOORS)

@@ -1,0 +1,194 @@
+"""tune.py judges as its formula says, finds parts that images are made of, sees no labels, and goes on where it stopped."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import optuna
+import pytest
+import yaml
+from test_factorial import parts
+
+import tune
+from config import load_config
+from datasets import DatasetSpec
+from sweeps.database import Database
+from train import evaluate
+from tuning.criterion import Judgement, thrift, value
+from tuning.halves import Halves, matched_ami
+from tuning.options import TuneOptions
+from tuning.report import reasons, table
+from tuning.search import tune as search_for
+from tuning.study import ClusterSearch, TrainingSearch, Tried
+from tuning.trained import Choice, with_choice
+from utils import UserError
+
+SPEC = DatasetSpec("parts", (1, 8, 8), "normal", "sigmoid", 240, 60, (), (), checksum=1)
+
+
+@pytest.fixture(autouse=True)
+def _few_starts(monkeypatch):
+    """The parts here are found from almost any start."""
+    monkeypatch.setattr("tuning.halves.N_STARTS", 2)
+    monkeypatch.setattr("factorial.N_STARTS", 3)
+
+
+LED = ["--config_args_path", "configs/folder.yml", "--seed", "0"]
+
+
+def test_the_value_is_the_product_of_facets_agreement_what_they_explain_and_thrift():
+    """By hand: 2 * sqrt((0.64 + 1) / 2) * 0.9 * 6 / 12, as the other one explains 0.88 with 6 clusters."""
+    wasteful, thrifty, weak = Judgement(0.9, [0.64, 1.0], 12), Judgement(0.88, [1.0], 6), Judgement(0.87, [1.0], 2)
+    assert value(wasteful, [wasteful, thrifty, weak]) == pytest.approx(2 * math.sqrt(0.82) * 0.9 / 2)
+    assert thrift(thrifty, [wasteful, weak]) == pytest.approx(2 / 6)
+    assert thrift(weak, [wasteful, thrifty]) == 1
+
+
+def test_matched_facets_have_one_partner_each_and_a_constant_one_agrees_with_nothing():
+    a, b, constant = np.arange(60) % 3, np.arange(60) % 4, np.zeros(60, int)
+    assert matched_ami(np.stack([a, b], 1), np.stack([b, a], 1)) == pytest.approx([1, 1])
+    assert matched_ami(np.stack([a, a], 1), np.stack([a, b], 1)).max() == pytest.approx(1)
+    assert matched_ami(np.stack([a, a], 1), np.stack([a, b], 1)).min() == pytest.approx(0, abs=0.05)
+    assert matched_ami(constant[:, None], constant[:, None]).tolist() == [0]
+
+
+def test_true_numbers_are_worth_more_than_others(monkeypatch):
+    monkeypatch.setattr("tuning.halves.N_STARTS", 10)
+    images, _ = parts(600, [4, 3])
+    halves = Halves(images, SPEC, seed=0)
+    judged = {}
+    for K in ((4, 3), (7,), (12,), (12, 3), (2, 2)):
+        codes = [halves.factorial_codes(half, K, seed=1) for half in (0, 1)]
+        judged[K] = halves.judge(codes, K)
+    values = {K: value(one, judged.values()) for K, one in judged.items()}
+    assert max(values, key=values.get) == (4, 3)
+    assert judged[4, 3].agreement == pytest.approx([1, 1]) and judged[4, 3].explained > 0.95
+    assert judged[4, 3].vocabulary == pytest.approx(7, abs=0.1)
+
+
+def search_in(folder, images, seed=0, **limits):
+    config = load_config([*LED, "--dataset", "npz", "--data_dir", "parts.npz"])
+    sizes = {"max_facets": 2, "max_clusters": 6} | limits
+    return ClusterSearch(config, Halves(images, SPEC, seed), Database.of_file(folder / "tune.db"), **sizes)
+
+
+def test_a_search_prunes_repeats_nothing_and_does_not_mix_with_another(tmp_path):
+    images, _ = parts(300, [3, 2])
+    search = search_in(tmp_path, images)
+    for seed in range(12):
+        search.step(seed)
+    states = [trial.state.name for trial in search.study.get_trials()]
+    assert {"COMPLETE", "PRUNED"} == set(states) and len(states) == 12 and states[:3] == ["COMPLETE"] * 3
+    best = search.tried()
+    assert [one.value for one in best] == sorted((one.value for one in best), reverse=True)
+    assert len(set(best[0].choice.n_clusters)) <= 2 and best[0].choice.n_clusters[0] >= best[0].choice.n_clusters[-1]
+    again = search_in(tmp_path, images)
+    assert again.tried() == best and again.seconds() == search.seconds() > 0
+    halves = Halves(images, SPEC, 0)
+    halves.spec = DatasetSpec("parts", (1, 8, 8), "normal", "sigmoid", 240, 60, (), (), checksum=2)
+    with pytest.raises(UserError, match="holds a search with other images"):
+        ClusterSearch(again.config, halves, again.database, 2, 6)
+
+
+def test_an_interrupted_trial_is_noted_and_a_failing_one_is_told(tmp_path, monkeypatch):
+    search = search_in(tmp_path, parts(100, [2])[0])
+    errors = iter([KeyboardInterrupt(), UserError("nothing")])
+
+    def fail(*_):
+        raise next(errors)
+
+    monkeypatch.setattr(search, "learn", fail)
+    with pytest.raises(KeyboardInterrupt):
+        search.step(0)
+    search.step(1)
+    trials = search.study.get_trials()
+    assert [trial.state.name for trial in trials] == ["FAIL", "FAIL"] and trials[1].user_attrs["error"] == "nothing"
+    assert search.tried() == []
+
+
+def test_a_choice_becomes_settings_whose_lists_follow_it():
+    config = with_choice(load_config([*LED, "--dataset", "digits"]), Choice((6, 4, 3), (5, 5, 2)))
+    assert config.J_n_mixtures == 3 and config.n_clusters_j_list == [6, 4, 3] and config.z_j_dim_list == [5, 5, 2]
+    assert len(config.dec_rung_dims) == len(config.enc_rung_n_hidden) == 3
+
+
+@pytest.fixture
+def npz(tmp_path):
+    images, codes = parts(240, [3, 2])
+    path = tmp_path / "parts.npz"
+    names = np.array(["first", "second"])
+    np.savez(path, images=images.transpose(0, 2, 3, 1), labels=codes, label_names=names)
+    return path
+
+
+def shortened(monkeypatch):
+    """Trainings of two epochs, and stages that end after a few trials."""
+    monkeypatch.setattr("tuning.trained.N_EPOCHS", 3)
+    monkeypatch.setattr(ClusterSearch, "seconds", lambda self: 1e9 if len(self.study.get_trials()) >= 6 else 0)
+    monkeypatch.setattr(TrainingSearch, "seconds", lambda self: 1e9 if len(self.study.get_trials()) >= 2 else 0)
+
+
+def test_the_file_is_what_train_takes_and_says_why(npz, tmp_path, monkeypatch, capsys):
+    shortened(monkeypatch)
+    monkeypatch.setattr("tuning.trained.evaluate", without_labels)
+    words = [*LED, "--dataset", "npz", "--image_size", "none", "--data_dir", str(npz), "--results_dir", str(tmp_path)]
+    output = tmp_path / "found.yml"
+    assert tune.main([*words, "--output", str(output), "--max_clusters", "5", "--max_facets", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "held-out ELBO" in said and "trained on one half" in said and str(output) in said
+    chosen = load_config(["--config_args_path", str(output)])
+    assert chosen.J_n_mixtures == len(chosen.n_clusters_j_list) <= 2 and max(chosen.n_clusters_j_list) <= 5
+    assert chosen.init_type_p_z_c == "factorial" and chosen.data_dir == str(npz)
+    numbers = yaml.safe_load(output.read_text())
+    assert "results_dir" not in numbers and "run_name" not in numbers
+
+    database = f"sqlite:///{tmp_path / 'parts_tune' / 'tune.db'}"
+    names = optuna.get_all_study_names(database)
+    before = {name: len(optuna.load_study(study_name=name, storage=database).get_trials()) for name in names}
+    assert before == {"parts_clusters": 6, "parts_trainings": 2}
+    assert tune.main([*words, "--output", str(output), "--max_clusters", "5", "--max_facets", "2"]) == 0
+    assert before == {name: len(optuna.load_study(study_name=name, storage=database).get_trials()) for name in names}
+    assert yaml.safe_load(output.read_text()) == numbers
+
+
+def without_labels(training, dataset, coefficients):
+    """train.evaluate, where no label has come as far as the model's facts."""
+    assert training.model.spec.label_names == () and training.model.spec.n_classes == ()
+    return evaluate(training, dataset, coefficients)
+
+
+@pytest.mark.slow
+def test_two_workers_share_a_search(npz, tmp_path):
+    words = [*LED, "--dataset", "npz", "--image_size", "none", "--data_dir", str(npz), "--results_dir", str(tmp_path)]
+    options = TuneOptions(minutes=0.2, workers=2, max_facets=2, max_clusters=4)
+    assert search_for(load_config(words), options) == 0
+    study = optuna.load_study(study_name="parts_clusters", storage=f"sqlite:///{tmp_path / 'parts_tune' / 'tune.db'}")
+    trials = [trial for trial in study.get_trials() if trial.state.name != "RUNNING"]
+    spans = sorted((trial.datetime_start, trial.datetime_complete) for trial in trials if trial.datetime_complete)
+    assert any(later[0] < earlier[1] for earlier, later in zip(spans, spans[1:], strict=False))  # at the same time
+
+
+BAD = {
+    "start": (["--dataset", "digits"], "give --config_args_path configs/folder.yml"),
+    "flag": ([*LED, "--minutes", "soon"], "--minutes: 'soon' must be a whole number"),
+    "storage": ([*LED, "--dataset", "digits", "--storage", "nowhere"], "not the address of a data base"),
+    "setting": ([*LED, "--max_facetts", "3"], "unknown setting"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_searched_is_refused_in_a_line(name, tmp_path):
+    words, message = BAD[name]
+    with pytest.raises(UserError, match=message):
+        tune.main([*words, "--results_dir", str(tmp_path)])
+
+
+def test_the_reasons_name_numbers_that_were_measured():
+    facts = {"elbo": 120.5, "sigma": 0.05}
+    best = Tried(Choice((4, 3), (10, 5)), Judgement(0.91, [0.98, 0.75], 6.6), 1.6, facts)
+    second = Tried(Choice((6,), (5,)), Judgement(0.7, [0.9], 5.5), 0.8, facts)
+    said = reasons([best, second])
+    assert "2 facets of 4 and 3 clusters" in said and "0.98, 0.75" in said and "91 percent" in said
+    assert "numbers of clusters, 6, come to 0.50" in said
+    assert len(table([best, second]).splitlines()) == 3

@@ -1,0 +1,53 @@
+"""Find numbers of facets and clusters, latent dimensions and sigma for your own images, without labels.
+
+    python tune.py --config_args_path configs/folder.yml --data_dir photos --minutes 10 --workers 2
+
+Flags that are not listed here are settings of train.py. Writes a YAML file for train.py's --config_args_path and says
+why it chose it. Run the same command again to go on where it was stopped. docs/tune.md says how it judges.
+"""
+
+from __future__ import annotations
+
+from interrupts import run_script
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from config import load_config
+from flags import FlagParser, positive_int
+from sweeps.command import STORAGE_VARIABLE, hide_address
+from tuning.options import TuneOptions
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read words, options of the search and settings of train.py, and search; the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    default = TuneOptions()
+    parser = FlagParser(__doc__)
+    for name, about in (
+        ("minutes", "how long to search"),
+        ("workers", "processes; they share this machine's cores"),
+        ("max_facets", "the largest number of facets J that is tried"),
+        ("max_clusters", "the largest number of clusters K_j that is tried"),
+    ):
+        value = getattr(default, name)
+        parser.add_argument(f"--{name}", type=positive_int, default=value, metavar="N", help=f"{about} [{value}]")
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        default=os.environ.get(STORAGE_VARIABLE),
+        help=f"Optuna's data base [{STORAGE_VARIABLE}, else sqlite:///results/<images>_tune/tune.db]",
+    )
+    parser.add_argument("--output", metavar="YAML", help="where the settings go [results/<images>_tune/tuned.yml]")
+    arguments, words = parser.parse_known_args(argv)
+    hide_address(sys.argv)
+    config = load_config(words)
+    from tuning.search import tune  # PyTorch and Optuna take seconds to import
+
+    return tune(config, TuneOptions(**vars(arguments)))
+
+
+if __name__ == "__main__":
+    run_script(main)

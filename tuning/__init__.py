@@ -1,0 +1,1 @@
+"""How tune.py searches for settings without labels."""

@@ -1,0 +1,136 @@
+"""The whole search: two stages, several processes, one data base; what was found is written and explained."""
+
+from __future__ import annotations
+
+from interrupts import run_script, signals_as_interrupt
+
+import dataclasses
+import logging
+import multiprocessing
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+import yaml
+from optuna.trial import TrialState
+from tqdm import tqdm
+
+from config import MAY_CHANGE_ON_RESUME, Config
+from datasets import load_dataset
+from sweeps.database import Database
+from train import INTERRUPTED
+from tuning.halves import Halves
+from tuning.options import TuneOptions
+from tuning.report import reasons, table
+from tuning.study import FINISHED, ClusterSearch, Search, TrainingSearch, Tried
+from tuning.trained import with_choice
+from utils import UserError, make_folder, write_atomically
+
+CLUSTERS_SHARE = 0.6
+"""Of the time: for numbers of clusters; the rest is for trainings of the best."""
+
+
+def tune(config: Config, options: TuneOptions) -> int:
+    """Search as long as the time lasts, write the settings that are best, and say why; the exit status.
+
+    Raises:
+        UserError: images, settings or a data base that will not do; time for no trial.
+    """
+    if config.init_type_p_z_c != "factorial":
+        raise UserError(
+            f"init_type_p_z_c = {config.init_type_p_z_c}: tune.py tries trainings whose facets start from a factorial "
+            "clustering; give --config_args_path configs/folder.yml"
+        )
+    folder = make_folder(Path(config.results_dir) / f"{config.data_name}_tune")
+    output = Path(options.output) if options.output else folder / "tuned.yml"
+    make_folder(output.absolute().parent)
+    address = options.storage or Database.of_file(folder / "tune.db").address
+    options = dataclasses.replace(options, storage=address)
+    try:
+        _work_together(config, options, 0, 60 * options.minutes * CLUSTERS_SHARE)
+        best = _work_together(config, options, 1, 60 * options.minutes * (1 - CLUSTERS_SHARE))
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on")
+        return INTERRUPTED
+    settings = chosen_settings(config, best[0])
+    write_atomically(output, lambda path: path.write_text(yaml.safe_dump(settings, sort_keys=False)))
+    print(f"\n{table(best)}\n\n{reasons(best)}\n\nsettings: {output}")
+    return 0
+
+
+def chosen_settings(config: Config, best: Tried) -> dict[str, object]:
+    """All settings that train.py reads from a file, with those that were chosen."""
+    chosen = with_choice(config, best.choice)
+    if best.choice.sigma_factor != 1:
+        chosen = dataclasses.replace(chosen, sigma_multiplier_p_x_z=round(best.facts["sigma"], 4))
+    of_machine = MAY_CHANGE_ON_RESUME - {"data_dir"}
+    return {name: value for name, value in dataclasses.asdict(chosen).items() if name not in of_machine}
+
+
+def open_search(config: Config, options: TuneOptions, stage: int) -> Search:
+    """The search of a stage: 0 for clusters, 1 for trainings of the best of them."""
+    dataset = load_dataset(config, torch.device("cpu"))
+    halves = Halves(dataset.train.images.numpy(), dataset.spec, config.seed)
+    database = Database(options.storage or "")
+    clusters = ClusterSearch(config, halves, database, options.max_facets, options.max_clusters)
+    return TrainingSearch(config, halves, database, clusters.tried()) if stage else clusters
+
+
+# --- workers
+
+
+def _work_together(config: Config, options: TuneOptions, stage: int, seconds: float) -> list[Tried]:
+    """Work on a stage in this process and in others, until its time is spent; what was tried, the best first."""
+    search = open_search(config, options, stage)
+    n_others = 0 if search.seconds() >= seconds * options.workers else options.workers - 1
+    context = multiprocessing.get_context("spawn")
+    others = [context.Process(target=_work, args=(config, options, stage, seconds, i + 1)) for i in range(n_others)]
+    try:
+        for other in others:
+            other.start()
+        with tqdm(total=round(seconds), desc=search.stage, unit="s") as bar:
+            _work_on(search, options.workers, seconds, 0, partial(_show, bar))
+    except BaseException:
+        for other in others:
+            other.terminate()
+        raise
+    finally:
+        for other in others:
+            other.join()
+    tried = search.tried()
+    if not tried:
+        errors = [trial.user_attrs["error"] for trial in search.trials(TrialState.FAIL) if "error" in trial.user_attrs]
+        reason = f": {errors[-1]}" if errors else ""
+        raise UserError(f"no trial of {search.stage} came to its end{reason}; give more --minutes")
+    return tried
+
+
+def _work(config: Config, options: TuneOptions, stage: int, seconds: float, worker: int) -> None:
+    """What another process does."""
+    logging.disable(logging.INFO)
+    run_script(lambda: _work_on(open_search(config, options, stage), options.workers, seconds, worker))
+
+
+def _work_on(
+    search: Search,
+    n_workers: int,
+    seconds: float,
+    worker: int,
+    show: Callable[[float, Sequence[Tried]], None] = lambda spent, best: None,
+) -> None:
+    """Try one choice after another, until the workers have spent so many seconds each."""
+    torch.set_num_threads(max(1, torch.get_num_threads() // n_workers))
+    with signals_as_interrupt():
+        while (spent := search.seconds() / n_workers) < seconds:
+            show(spent, search.tried())
+            search.step(seed=(search.config.seed + 1000 * len(search.trials(*FINISHED)) + worker) % 2**32)
+        show(seconds, search.tried())
+
+
+def _show(bar: tqdm[NoReturn], spent: float, best: Sequence[Tried]) -> None:
+    """Move the bar to the seconds spent, and name the best choice."""
+    bar.update(spent - bar.n)
+    if best:
+        bar.set_postfix_str(f"{len(best)} choices, best {list(best[0].choice.n_clusters)}")

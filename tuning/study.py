@@ -1,0 +1,255 @@
+"""Optuna studies in a data base that any number of workers share: one of numbers of clusters, one of short trainings.
+
+A trial judges its choice by what is learned from one half of the images first. Where even perfect agreement with the
+other half would not bring it among the best, it is pruned there.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from statistics import mean
+from typing import Any, NamedTuple
+
+import numpy as np
+import optuna
+from optuna.samplers import RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from config import Config, different_settings, portable_settings
+from sweeps.database import Database
+from tuning.criterion import Judgement, value
+from tuning.halves import Halves
+from tuning.trained import Choice, train_half
+from utils import UserError
+
+log = logging.getLogger(__name__)
+
+N_RANDOM = 20
+"""Trials at random before the sampler learns from them."""
+SHORTLIST = 3
+"""The best numbers of clusters, which are trained. A trial that cannot come among them is pruned."""
+Z_DIMS, SIGMA_FACTORS = (2, 5, 10), (1.0, 0.5, 2.0)
+"""Latent dimensions of all facets, and factors on sigma, that trainings try beside those of the configuration."""
+AS_CONFIGURED = "as configured"
+PATIENCE = 120
+"""Seconds after which the data base gives up a worker that says nothing."""
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+class Tried(NamedTuple):
+    """A choice whose trials are finished."""
+
+    choice: Choice
+    judged: Judgement
+    value: float
+    """The mean of its trials, valued beside all choices."""
+    facts: dict[str, float]
+    """elbo, held out in nats per image, and sigma; nothing where nothing was trained."""
+
+
+class Search:
+    """A study of one kind of choices, as a worker sees it."""
+
+    stage = ""
+
+    def __init__(self, config: Config, halves: Halves, database: Database):
+        """Open the study, or make it.
+
+        Raises:
+            UserError: the data base cannot be used, or holds a search with other settings or images.
+        """
+        self.config, self.halves, self.database = config, halves, database
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        with database.asked():
+            self.study = optuna.create_study(
+                study_name=f"{config.data_name}_{self.stage}",
+                storage=database.open(PATIENCE),
+                sampler=RandomSampler(),
+                direction="maximize",
+                load_if_exists=True,
+            )
+            if "settings" not in self.study.user_attrs:
+                self.study.set_user_attr("checksum", halves.spec.checksum)
+                self.study.set_user_attr("settings", portable_settings(config))
+            before = self.study.user_attrs
+        different = different_settings(before["settings"], config)
+        if different or before["checksum"] != halves.spec.checksum:
+            raise UserError(
+                f"{database.shown} holds a search with other {different or 'images'}; name another one by --storage, "
+                "or delete it"
+            )
+
+    def define(self, trial: Trial) -> Choice:
+        """Let a trial choose."""
+        raise NotImplementedError
+
+    def starts(self) -> list[dict[str, Any]]:
+        """What to try first."""
+        return []
+
+    def learn(self, choice: Choice, half: int, seed: int) -> tuple[np.ndarray, dict[str, float]]:
+        """What half 0 or 1 teaches: the codes (N, J) of all images, and facts to be shown."""
+        raise NotImplementedError
+
+    def peers(self) -> list[Judgement]:
+        """The judgements that thrift is compared with."""
+        return [Judgement(**trial.user_attrs["judged"]) for trial in self.trials(TrialState.COMPLETE)]
+
+    def trials(self, *states: TrialState) -> list[FrozenTrial]:
+        """The trials in one of these states."""
+        with self.database.asked():
+            return self.study.get_trials(deepcopy=False, states=states)
+
+    def seconds(self) -> float:
+        """The time that all workers together have spent on trials that are over."""
+        return sum(trial.duration.total_seconds() for trial in self.trials(*FINISHED) if trial.duration)
+
+    def tried(self) -> list[Tried]:
+        """Every choice that was tried to its end, the best first."""
+        peers = self.peers()
+        found: dict[Choice, list[Tried]] = {}
+        for trial in self.trials(TrialState.COMPLETE):
+            judged, choice = Judgement(**trial.user_attrs["judged"]), _read(trial.user_attrs["choice"])
+            tried = Tried(choice, judged, value(judged, peers), trial.user_attrs["facts"])
+            found.setdefault(choice, []).append(tried)
+        means = [tried[0]._replace(value=mean(t.value for t in tried)) for tried in found.values()]
+        return sorted(means, key=lambda tried: -tried.value)
+
+    # --- one trial
+
+    def step(self, seed: int) -> None:
+        """Try one choice: at random, or where the sampler expects the best.
+
+        Raises:
+            KeyboardInterrupt: it was interrupted; the trial is noted as failed.
+        """
+        n_before, starts = len(self.trials(*FINISHED)), self.starts()
+        params = starts[n_before] if n_before < len(starts) else self._suggest(seed)
+        with self.database.asked(), _unworried():
+            self.study.enqueue_trial(params)
+            trial = self.study.ask()  # its own, or that of a worker which asked at the same moment
+        state, result = TrialState.FAIL, None
+        try:
+            result = self._try(trial, seed)
+            state = TrialState.PRUNED if result is None else TrialState.COMPLETE
+        except UserError as error:
+            log.warning("%s: %s", params, error)
+            trial.set_user_attr("error", str(error))
+        finally:
+            with self.database.asked():
+                self.study.tell(trial, result, state)
+
+    def _suggest(self, seed: int) -> dict[str, Any]:
+        """What to try next, by a sampler that sees every trial valued beside all trials there are by now.
+
+        A thrifty choice makes wasteful ones look worse, which Optuna's own record of them does not follow.
+        """
+        peers = self.peers()
+        with _unworried():
+            sampler = TPESampler(n_startup_trials=N_RANDOM, seed=seed, multivariate=True, group=True)
+        present = optuna.create_study(sampler=sampler, direction="maximize")
+        for trial in self.trials(TrialState.COMPLETE, TrialState.PRUNED):
+            if "judged" in trial.user_attrs:
+                worth = value(Judgement(**trial.user_attrs["judged"]), peers)
+                present.add_trial(
+                    optuna.trial.create_trial(params=trial.params, distributions=trial.distributions, value=worth)
+                )
+        suggested = present.ask()
+        self.define(suggested)
+        return suggested.params
+
+    def _try(self, trial: Trial, seed: int) -> float | None:
+        """The value of a trial's choice; None where it is pruned."""
+        choice, codes, found = self.define(trial), [], []
+        trial.set_user_attr("choice", choice._asdict())
+        for half in (0, 1):
+            one, facts = self.learn(choice, half, seed)
+            codes.append(one)
+            found.append(facts)
+            judged = self.halves.judge(codes, choice.n_clusters)
+            trial.set_user_attr("judged", judged._asdict())
+            worth = value(judged, self.peers())
+            if half == 0:
+                trial.report(worth, 0)
+                if worth < self.least():
+                    return None
+        trial.set_user_attr("facts", {name: mean(facts[name] for facts in found) for name in found[0]})
+        return worth
+
+    def least(self) -> float:
+        """The value below which no trial is of interest."""
+        best = [tried.value for tried in self.tried()]
+        return best[SHORTLIST - 1] if len(best) >= SHORTLIST else 0.0
+
+
+@contextmanager
+def _unworried() -> Iterator[None]:
+    """Nothing is said of what Optuna calls experimental, nor of signs of life, which nobody waits for."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.filterwarnings("ignore", "Heartbeat of storage")
+        yield
+
+
+def _read(choice: dict[str, Any]) -> Choice:
+    """A choice as a data base gives it back."""
+    return Choice(tuple(choice["n_clusters"]), tuple(choice["z_dims"]), choice["sigma_factor"])
+
+
+class ClusterSearch(Search):
+    """How many facets of how many clusters; learned by factorial clusterings, which take seconds."""
+
+    stage = "clusters"
+
+    def __init__(self, config: Config, halves: Halves, database: Database, max_facets: int, max_clusters: int):
+        """Open the study, or make it. Each facet has from 2 to max_clusters clusters."""
+        super().__init__(config, halves, database)
+        self.max_facets, self.max_clusters = max_facets, min(max_clusters, len(halves.images) // 2)
+
+    def define(self, trial: Trial) -> Choice:
+        """J and K_j; D_j are those of the configuration."""
+        J = trial.suggest_int("J", 1, self.max_facets)
+        n_clusters = [trial.suggest_int(f"K_{j}_of_{J}", 2, self.max_clusters, log=True) for j in range(J)]
+        dims = self.config.z_j_dim_list
+        return Choice(tuple(sorted(n_clusters, reverse=True)), tuple([*dims[:1] * (J - len(dims)), *dims][-J:]))
+
+    def learn(self, choice: Choice, half: int, seed: int) -> tuple[np.ndarray, dict[str, float]]:
+        """A factorial clustering of one half."""
+        return self.halves.factorial_codes(half, choice.n_clusters, seed), {}
+
+
+class TrainingSearch(Search):
+    """Which of the best numbers of clusters, how many latent dimensions, which sigma; learned by short trainings."""
+
+    stage = "trainings"
+
+    def __init__(self, config: Config, halves: Halves, database: Database, before: Sequence[Tried]):
+        """Open the study, or make it. before: the choices of the first stage, the best first."""
+        super().__init__(config, halves, database)
+        self.shortlist = {" ".join(map(str, tried.choice.n_clusters)): tried.choice for tried in before[:SHORTLIST]}
+        self.name = " or ".join(self.shortlist)  # Optuna wants another name for another list, after a longer search
+        self.before = [tried.judged for tried in before]
+
+    def peers(self) -> list[Judgement]:
+        """Those of both stages."""
+        return self.before + super().peers()
+
+    def starts(self) -> list[dict[str, Any]]:
+        """The best numbers of clusters with everything else as it is configured."""
+        return [{self.name: K, "z_dim": AS_CONFIGURED, "sigma_factor": 1.0} for K in self.shortlist]
+
+    def define(self, trial: Trial) -> Choice:
+        """K_j of the shortlist, D_j of the configuration or the same for all facets, and a factor on sigma."""
+        choice = self.shortlist[trial.suggest_categorical(self.name, list(self.shortlist))]
+        dim = trial.suggest_categorical("z_dim", [AS_CONFIGURED, *Z_DIMS])
+        factor = trial.suggest_categorical("sigma_factor", SIGMA_FACTORS)
+        dims = (int(dim),) * len(choice.z_dims) if isinstance(dim, int) else choice.z_dims
+        return Choice(choice.n_clusters, dims, float(factor or 1))
+
+    def learn(self, choice: Choice, half: int, seed: int) -> tuple[np.ndarray, dict[str, float]]:
+        """A short training on one half."""
+        trained = train_half(self.config, choice, self.halves, half)
+        return trained.codes, {"elbo": trained.elbo, "sigma": trained.sigma}
