@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import optuna
 import pytest
@@ -37,10 +35,11 @@ def _few_starts(monkeypatch):
 LED = ["--config_args_path", "configs/folder.yml", "--seed", "0"]
 
 
-def test_the_value_is_the_product_of_facets_agreement_what_they_explain_and_thrift():
-    """By hand: 2 * sqrt((0.64 + 1) / 2) * 0.9 * 6 / 12, as the other one explains 0.88 with 6 clusters."""
-    wasteful, thrifty, weak = Judgement(0.9, [0.64, 1.0], 12), Judgement(0.88, [1.0], 6), Judgement(0.87, [1.0], 2)
-    assert value(wasteful, [wasteful, thrifty, weak]) == pytest.approx(2 * math.sqrt(0.82) * 0.9 / 2)
+def test_the_value_is_the_facets_found_again_times_what_they_explain_and_thrift():
+    """By hand: (0.8 + 1 + 0) * 0.9 * 6 / 12, as the other one explains 0.88 with 6 clusters."""
+    wasteful = Judgement(0.9, [0.64, 1.0, 0.0], 12)
+    thrifty, weak = Judgement(0.88, [1.0], 6), Judgement(0.87, [1.0], 2)
+    assert value(wasteful, [wasteful, thrifty, weak]) == pytest.approx(1.8 * 0.9 / 2)
     assert thrift(thrifty, [wasteful, weak]) == pytest.approx(2 / 6)
     assert thrift(weak, [wasteful, thrifty]) == 1
 

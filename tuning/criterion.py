@@ -2,10 +2,13 @@
 
 Two clusterings are learned, each from one half of the images, and both cluster all of them. The value of a choice is
 
-    J * sqrt(mean agreement) * explained * thrift,
+    sum_j sqrt(agreement_j) * explained * thrift,
 
 high where many facets are found again in the other half, where together they tell what an image looks like, and where
-no smaller vocabulary of clusters tells as much. docs/tune.md says how well it ranks choices.
+no smaller vocabulary of clusters tells as much. Both halves see the truth through noise of their own, so what one of
+them has in common with it is about the root of what they have in common with each other: the sum is an estimate of how
+many facets of the truth were found, and a facet that is not found again adds nothing. docs/tune.md says how well the
+value ranks choices.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ AS_MUCH = 0.02
 
 
 class Judgement(NamedTuple):
-    """What can be said of one choice; numbers of clusters are measured on images that were not learned from."""
+    """What can be said of one choice; what is explained is measured on images that were not learned from."""
 
     explained: float
     """Share of the variance of the other half's images that a sum of one centre per facet explains."""
@@ -37,5 +40,4 @@ def thrift(judged: Judgement, others: Iterable[Judgement]) -> float:
 
 def value(judged: Judgement, others: Iterable[Judgement]) -> float:
     """The criterion. others: the judgements of the other choices, which thrift is compared with."""
-    J = len(judged.agreement)
-    return math.sqrt(J * sum(judged.agreement)) * judged.explained * thrift(judged, others)
+    return sum(map(math.sqrt, judged.agreement)) * judged.explained * thrift(judged, others)

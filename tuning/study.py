@@ -115,8 +115,7 @@ class Search:
             judged, choice = Judgement(**trial.user_attrs["judged"]), _read(trial.user_attrs["choice"])
             tried = Tried(choice, judged, value(judged, peers), trial.user_attrs["facts"])
             found.setdefault(choice, []).append(tried)
-        means = [tried[0]._replace(value=mean(t.value for t in tried)) for tried in found.values()]
-        return sorted(means, key=lambda tried: -tried.value)
+        return sorted(map(_mean, found.values()), key=lambda tried: -tried.value)
 
     # --- one trial
 
@@ -192,6 +191,12 @@ def _unworried() -> Iterator[None]:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         warnings.filterwarnings("ignore", "Heartbeat of storage")
         yield
+
+
+def _mean(tried: Sequence[Tried]) -> Tried:
+    """Several trials of one choice as one, judged as the first was."""
+    facts = {name: mean(one.facts[name] for one in tried) for name in tried[0].facts}
+    return tried[0]._replace(value=mean(one.value for one in tried), facts=facts)
 
 
 def _read(choice: dict[str, Any]) -> Choice:
