@@ -36,6 +36,7 @@ from settings.kinds import (
     Positive,
     PositiveFloat,
     Real,
+    ShareOfWidth,
     Some,
     Whole,
     Width,
@@ -152,6 +153,8 @@ class Config:
     """fc_vlae: decoder rung width of each level."""
     dec_rung_n_hidden: Some[Depth] = dataclasses.field(default_factory=lambda: [1, 1])
     """fc_vlae: decoder rung depth of each level."""
+    conv_width: ShareOfWidth = 1.0
+    """conv_vlae: channels of every layer, as a share of the published ones (64, 128, 256, 512); 0.25: a quarter."""
     sigma_multiplier_p_x_z: Annotated[Real, Field(ge=1e-6, le=1e6)] | Literal["data"] = 0.6
     """Standard deviation of the Normal likelihood, in pixels of range [0, 1]; unused by Bernoulli data.
     data: the root mean square of what the factorial start leaves unexplained."""

@@ -1,7 +1,8 @@
 """The convolutional ladder of the SVHN and 3DShapes experiments, as a loop over levels.
 
 Level j halves the image j+1 times. On 32x32 images with J = 2 or 3 the layers are the published ones; other sizes and
-numbers of facets follow the same rules. Shapes: images (B, C, H, H), B the batch size, J the number of facets.
+numbers of facets follow the same rules, and conv_width makes all layers narrower or wider. Shapes: images (B, C, H, H),
+B the batch size, J the number of facets.
 """
 
 from __future__ import annotations
@@ -22,14 +23,19 @@ if TYPE_CHECKING:
 MAX_CHANNELS = 512
 
 
-def backbone_channels(level: int) -> int:
-    """Channels that the encoder's backbone hands on: 64, 128, 256, 512, 512, ..."""
-    return min(64 * 2**level, MAX_CHANNELS)
+def channels(published: int, config: Config) -> int:
+    """The share conv_width of a published number of channels, at most MAX_CHANNELS of them; one or more."""
+    return max(1, round(config.conv_width * min(published, MAX_CHANNELS)))
 
 
-def rung_channels(level: int) -> int:
-    """Channels that the decoder's rung hands to its backbone: 64, 256, 512, 512, ..."""
-    return 64 if level == 0 else min(64 * 2 ** (level + 1), MAX_CHANNELS)
+def backbone_channels(level: int, config: Config) -> int:
+    """Channels that the encoder's backbone hands on: 64, 128, 256, 512, 512, ... at full width."""
+    return channels(64 * 2**level, config)
+
+
+def rung_channels(level: int, config: Config) -> int:
+    """Channels that the decoder's rung hands to its backbone: 64, 256, 512, 512, ... at full width."""
+    return channels(64 if level == 0 else 64 * 2 ** (level + 1), config)
 
 
 def map_sizes(J: int, image_size: int) -> list[int]:
@@ -70,9 +76,9 @@ class ConvLadderEncoder(Encoder):
         n_in, size = n_channels, image_size
         map_sizes(config.J_n_mixtures, image_size)
         for j in range(config.J_n_mixtures):
-            n_out = backbone_channels(j)
+            n_out = backbone_channels(j, config)
             backbone, size = encoder_block(n_in, n_out, size, 2, config)
-            n_rung = n_out if j == 0 else min(2 * n_out, MAX_CHANNELS)
+            n_rung = n_out if j == 0 else backbone_channels(j + 1, config)
             first, rung_size = encoder_block(n_out, n_out, size, 2, config)
             second, rung_size = encoder_block(n_out, n_rung, rung_size, 1 if j == 0 else 2, config)
             self.backbone.append(nn.Sequential(backbone))
@@ -96,16 +102,18 @@ class ConvLadderDecoder(nn.Module):
         super().__init__()
         J = config.J_n_mixtures
         self.sizes = map_sizes(J, image_size)
+        self.rung_channels = [rung_channels(j, config) for j in range(J)]
         self.backbone, self.rung = nn.ModuleList(), nn.ModuleList()
         for j, (z_dim, size) in enumerate(zip(config.z_j_dim_list, self.sizes, strict=True)):
-            self.rung.append(mlp([z_dim, rung_channels(j) * size**2], config))
+            n_rung = self.rung_channels[j]
+            self.rung.append(mlp([z_dim, n_rung * size**2], config))
             size_below = self.sizes[j - 1] if j > 0 else image_size
-            n_from_above = rung_channels(j) if j < J - 1 else 0
-            n_out = rung_channels(j - 1) if j > 0 else n_channels
-            n_doubled = min(2 * n_out, MAX_CHANNELS) if j > 0 else n_channels
+            n_from_above = n_rung if j < J - 1 else 0
+            n_out = self.rung_channels[j - 1] if j > 0 else n_channels
+            n_doubled = min(2 * n_out, channels(MAX_CHANNELS, config)) if j > 0 else n_channels
             # Odd sides (7 -> 3) lost a row on the way up; output_padding gives it back.
             doubling = nn.ConvTranspose2d(
-                rung_channels(j) + n_from_above, n_doubled, 4, 2, 1, output_padding=size_below - 2 * size
+                n_rung + n_from_above, n_doubled, 4, 2, 1, output_padding=size_below - 2 * size
             )
             blocks = [conv_block(doubling, config)]
             blocks += [conv_block(nn.ConvTranspose2d(n_doubled, n_out, 3, 1, 1), config)] if j > 0 else []
@@ -121,7 +129,7 @@ class ConvLadderDecoder(nn.Module):
 
     def _maps(self, j: int, z_j: Tensor, alpha: Tensor) -> Tensor:
         """What rung j makes of its latent, faded in. z_j: (B, D_j) -> (B, channels, h, h)."""
-        maps = self.rung[j](z_j).view(-1, rung_channels(j), self.sizes[j], self.sizes[j])
+        maps = self.rung[j](z_j).view(-1, self.rung_channels[j], self.sizes[j], self.sizes[j])
         return _pixels_first(alpha * maps)
 
 

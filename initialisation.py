@@ -71,7 +71,7 @@ def mixture_means(encodings: Sequence[np.ndarray], n_clusters: Sequence[int], se
 
 STRUCTURE = {
     "model_type", "J_n_mixtures", "z_j_dim_list", "activation", "do_fc_batch_norm", "encode_layer_dims",
-    "decode_layer_dims", "cov_type_p_z_c", *LADDER_DIMS, *LADDER_DEPTHS,
+    "decode_layer_dims", "conv_width", "cov_type_p_z_c", *LADDER_DIMS, *LADDER_DEPTHS,
 }  # fmt: skip
 """The settings that a model's weights belong to."""
 

@@ -168,16 +168,20 @@ def health_of(numbers: Mapping[str, float], j: int) -> FacetHealth | None:
 def settings_to_try(config: Config, health: FacetHealth, likelihood: str) -> list[str]:
     """Up to three settings that may bring a facet to life. likelihood: that of the data set."""
     j, sigma = health.facet, config.sigma_multiplier_p_x_z
-    tries = []
-    if config.init_type_p_z_c != "factorial":
-        tries.append("the start of configs/folder.yml (init_type_p_z_c, guide_weight, bottleneck)")
+    numbers = config.n_clusters_j_list
+    if config.init_type_p_z_c == "factorial":  # with many clusters one facet tells every combination alone
+        tries = [f"fewer clusters in each facet (n_clusters_j_list, now {', '.join(map(str, numbers))})"]
+    else:
+        tries = ["the start of configs/folder.yml (init_type_p_z_c, guide_weight, bottleneck)"]
     if health.shows:  # its clusters are what is missing
         tries.append(f"fewer dimensions of its own (z_j_dim_list, now {config.z_j_dim_list[j]})")
     elif likelihood == "normal" and sigma != "data":
         tries.append(f"a smaller sigma_multiplier_p_x_z (now {sigma:g})")
     if not health.shows and j + 1 < config.J_n_mixtures:
         tries.append(f"fewer dimensions of facet {j + 1} (z_j_dim_list, now {config.z_j_dim_list[j + 1]})")
-    return [*tries, f"another number of clusters (n_clusters_j_list, now {config.n_clusters_j_list[j]})"][:3]
+    if config.init_type_p_z_c != "factorial":
+        tries.append(f"another number of clusters (n_clusters_j_list, now {numbers[j]})")
+    return tries[:3]
 
 
 def complaints(numbers: Mapping[str, float], config: Config, likelihood: str) -> list[str]:

@@ -54,6 +54,7 @@ _RULES = (
         lambda config: config.model_type not in ("fc_vlae", "conv_vlae"),
         "model_type is {model_type}",
     ),
+    _Rule(("conv_width",), lambda config: config.model_type == "conv_vlae", "model_type is {model_type}"),
     _Rule(
         ("guide_weight",), lambda config: config.init_type_p_z_c == "factorial", "init_type_p_z_c is {init_type_p_z_c}"
     ),
