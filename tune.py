@@ -10,20 +10,17 @@ from __future__ import annotations
 
 from interrupts import run_script
 
-import logging
 import os
-import sys
 from collections.abc import Sequence
 
-from config import load_config
+from config import file_settings, resolve
 from flags import FlagParser, positive_int
-from sweeps.command import STORAGE_VARIABLE, hide_address
+from sweeps.command import STORAGE_VARIABLE, read_command
 from tuning.options import TuneOptions
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Read words, options of the search and settings of train.py, and search; the exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     default = TuneOptions()
     parser = FlagParser(__doc__)
     for name, about in (
@@ -41,9 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         help=f"Optuna's data base [{STORAGE_VARIABLE}, else sqlite:///results/<images>_tune/tune.db]",
     )
     parser.add_argument("--output", metavar="YAML", help="where the settings go [results/<images>_tune/tuned.yml]")
-    arguments, words = parser.parse_known_args(argv)
-    hide_address(sys.argv)
-    config = load_config(words)
+    arguments, settings = read_command(parser, argv)
+    config = resolve(file_settings(settings), settings, {})
     from tuning.search import tune  # PyTorch and Optuna take seconds to import
 
     return tune(config, TuneOptions(**vars(arguments)))

@@ -172,7 +172,7 @@ BAD = {
     "start": (["--dataset", "digits"], "give --config_args_path configs/folder.yml"),
     "flag": ([*LED, "--minutes", "soon"], "--minutes: 'soon' must be a whole number"),
     "storage": ([*LED, "--dataset", "digits", "--storage", "nowhere"], "not the address of a data base"),
-    "setting": ([*LED, "--max_facetts", "3"], "unknown setting"),
+    "setting": ([*LED, "--max_facetts", "3"], "did you mean '--max_facets'"),
 }
 
 
@@ -181,6 +181,13 @@ def test_what_cannot_be_searched_is_refused_in_a_line(name, tmp_path):
     words, message = BAD[name]
     with pytest.raises(UserError, match=message):
         tune.main([*words, "--results_dir", str(tmp_path)])
+
+
+def test_dry_run_says_what_would_be_searched_and_leaves_nothing(tmp_path, capsys):
+    words = [*LED, "--dataset", "digits", "--results_dir", str(tmp_path / "r"), "--dry_run", "--max_facets", "2"]
+    assert tune.main(words) == 0
+    assert "digits_tune: J from 1 to 2, K_j from 2 to 25, 10 minutes with 1 at a time" in capsys.readouterr().out
+    assert not (tmp_path / "r").exists()
 
 
 def test_the_reasons_name_numbers_that_were_measured():

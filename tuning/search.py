@@ -17,8 +17,9 @@ import yaml
 from optuna.trial import TrialState
 from tqdm import tqdm
 
-from config import MAY_CHANGE_ON_RESUME, Config
+from config import Config
 from datasets import load_dataset
+from settings.comparing import MAY_CHANGE_ON_RESUME
 from sweeps.database import Database
 from train import INTERRUPTED
 from tuning.halves import Halves
@@ -43,7 +44,12 @@ def tune(config: Config, options: TuneOptions) -> int:
             f"init_type_p_z_c = {config.init_type_p_z_c}: tune.py tries trainings whose facets start from a factorial "
             "clustering; give --config_args_path configs/folder.yml"
         )
-    folder = make_folder(Path(config.results_dir) / f"{config.data_name}_tune")
+    folder = Path(config.results_dir) / f"{config.data_name}_tune"
+    if config.dry_run:
+        limits = f"J from 1 to {options.max_facets}, K_j from 2 to {options.max_clusters}"
+        print(f"{folder}: {limits}, {options.minutes} minutes with {options.workers} at a time")
+        return 0
+    make_folder(folder)
     output = Path(options.output) if options.output else folder / "tuned.yml"
     make_folder(output.absolute().parent)
     address = options.storage or Database.of_file(folder / "tune.db").address

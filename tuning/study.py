@@ -18,7 +18,8 @@ import optuna
 from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from config import Config, different_settings, portable_settings
+from config import Config
+from settings.comparing import different_settings, portable_settings
 from sweeps.database import Database
 from tuning.criterion import Judgement, value
 from tuning.halves import Halves
