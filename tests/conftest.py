@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import random
 import struct
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+from matplotlib.figure import Figure
 
 from config import Config, build_config
 from datasets import DatasetSpec
@@ -32,6 +34,15 @@ CASES = [
     "fc_shared_j2_static", "fc_per_facet_j2_glorot", "fc_vlae_j2_diag", "fc_vlae_j3_full", "conv_vlae_j2_full",
     "conv_vlae_j3_full",
 ]  # fmt: skip
+
+
+def random_states() -> tuple:
+    """The global random states of Python, numpy and torch, comparable."""
+    return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+
+
+def tick_labels(figure: Figure, axis: str) -> list[str]:
+    return [label.get_text() for label in getattr(figure.axes[0], f"get_{axis}ticklabels")()]
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +155,17 @@ def case(request: pytest.FixtureRequest) -> ReferenceCase:
     return ReferenceCase(request.param)
 
 
-# --- damaged files
+# --- damaged and dangerous files
+
+
+class Payload:
+    """An object that makes a file when it is unpickled."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
 
 
 def content_places(path: Path) -> np.ndarray:

@@ -18,7 +18,7 @@ import scipy.io
 import torch
 import torchvision
 import yaml
-from conftest import write_3dshapes, write_svhn
+from conftest import Payload, write_3dshapes, write_svhn
 from PIL import Image
 
 import train
@@ -729,16 +729,6 @@ def earlier(finished, tmp_path) -> Path:
     for path in finished.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
     return folder
-
-
-class Payload:
-    """An object that makes a file when it is unpickled."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
 
 
 def spoil_model(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from conftest import random_states
 from sklearn.cluster import KMeans
 
 from config import build_config
@@ -34,10 +35,10 @@ def test_k_means_is_scikit_learns_on_the_training_images():
 
 
 def test_the_same_seed_gives_the_same_baselines_and_the_global_generators_stay():
-    before = torch.get_rng_state(), np.random.get_state()[1].tolist()
+    before = random_states()
     first = baselines(CONFIG, DIGITS.train, DIGITS.test, DIGITS.spec)
     assert first == baselines(CONFIG, DIGITS.train, DIGITS.test, DIGITS.spec)
-    assert torch.equal(torch.get_rng_state(), before[0]) and np.random.get_state()[1].tolist() == before[1]
+    assert random_states() == before
 
 
 @pytest.mark.parametrize(("work", "is_fitted"), [(64 * 10 * 49, False), (64 * 10 * 50, True)])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import random
 from pathlib import Path
 from typing import get_args
 
@@ -13,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import striped_images, write_3dshapes, write_svhn
+from conftest import random_states, striped_images, write_3dshapes, write_svhn
 from scipy.io import loadmat
 from sklearn.datasets import load_digits
 from sklearn.metrics import adjusted_mutual_info_score
@@ -41,11 +40,6 @@ def load(dataset: str, folder=None, **settings):
 def shapes_config(folder, **settings):
     few = {"factors_variation_dict": FEW, "factors_label_list": ["shape", "floor_hue"], "n_clusters_j_list": [2, 2]}
     return build_config({"dataset": "fast_3dshapes", "data_dir": str(folder), "seed": 1} | few | settings)
-
-
-def random_states() -> tuple:
-    """The global random states of Python, numpy and torch, comparable."""
-    return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
 
 
 # --- the table

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import random
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import random_states
 
 import eval_all
 import eval_compositionality
@@ -156,11 +156,9 @@ def test_random_state_and_gradient_mode_stay(models, tmp_path, monkeypatch):
         return observed, folder
 
     monkeypatch.setattr(eval_all, "open_evaluation", remember)
-    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    before = random_states()
     eval_all.main(arguments(models[2], tmp_path))
-    assert torch.equal(torch.get_rng_state(), before[0])
-    assert random.getstate() == before[1]
-    np.testing.assert_array_equal(np.random.get_state()[1], before[2])
+    assert random_states() == before
     assert torch.is_grad_enabled()
     assert not kept["model"].training
     assert all(torch.equal(tensor, kept["state"][name]) for name, tensor in kept["model"].state_dict().items())

@@ -7,8 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from conftest import random_states
 from sklearn.metrics import adjusted_mutual_info_score
-from test_train import NO_FIGURES, SMALL, metrics_of, run_small, stop_in_epoch
+from test_train import metrics_of, run_small, stop_small
 
 import train
 from config import build_config
@@ -58,9 +59,9 @@ def test_combinations_that_are_too_many_to_be_listed():
 def test_the_seed_decides_and_the_global_generators_are_left_alone():
     images, _ = parts(100, [3, 3])
     np.random.seed(5)
-    before = np.random.get_state()[1].copy()
+    before = random_states()
     first, again, other = (factorial_clustering(images, [4, 4], seed).predict(images) for seed in (1, 1, 2))
-    assert (np.random.get_state()[1] == before).all()
+    assert random_states() == before
     assert (first == again).all() and (first != other).any()
 
 
@@ -137,11 +138,8 @@ def test_the_guide_is_the_cross_entropy_of_the_codes():
 @pytest.mark.slow
 def test_a_led_run_resumes_to_the_same_numbers_and_its_model_says_its_sigma(tmp_path, monkeypatch):
     whole = run_small(tmp_path, "whole", *LED, "--save_model", "true")
-    argv = [*SMALL, *NO_FIGURES, "--results_dir", str(tmp_path), "--run_name", "stopped", *LED]
-    with monkeypatch.context() as patched:
-        stop_in_epoch(patched, 2, KeyboardInterrupt())
-        assert train.main(argv) == train.INTERRUPTED
-        patched.setattr(train, "factorial_start", lambda *_: pytest.fail("started anew"))
+    stop_small(tmp_path, "stopped", 2, *LED)
+    monkeypatch.setattr(train, "factorial_start", lambda *_: pytest.fail("started anew"))
     assert run_small(tmp_path, "stopped", *LED) == whole
     assert metrics_of(tmp_path / "stopped")[-1]["test_metric/loss"] == whole[-1]["test_metric/loss"]
     model, config = load_model_from_save_dict(tmp_path / "whole" / "save_dict.pt")

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
+from conftest import tick_labels
 
 from config import build_config
 from datasets import DATASETS, Split
@@ -24,10 +24,6 @@ def toy_observed(clusters: np.ndarray, classes: np.ndarray, n_classes: int, **se
     split = Split(torch.zeros(len(classes), *spec.image_shape, dtype=torch.uint8), torch.from_numpy(classes[:, None]))
     predictions = Predictions([np.zeros((len(classes), 5), np.float32)] * 2, clusters, np.ones(clusters.shape))
     return Observed(MFCVAE(config, spec), config, spec, split, "test", predictions)
-
-
-def tick_labels(figure: Figure, axis: str) -> list[str]:
-    return [label.get_text() for label in getattr(figure.axes[0], f"get_{axis}ticklabels")()]
 
 
 def test_rows_say_how_much_of_a_cluster_its_majority_is():

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import random
-
 import numpy as np
 import pytest
 import torch
+from conftest import random_states
 from torch.distributions import Independent, Normal
 
 from config import Config, build_config
@@ -144,13 +143,12 @@ def test_clusters_of_which_nothing_is_sure_tell_nothing():
 
 def test_measuring_leaves_everything_as_it_was():
     model = MFCVAE(made_config(2), DatasetSpec("made", (1, 1, 2), "normal", None, 0)).train()
-    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
+    before = random_states()
     weights = [weight.clone() for weight in model.state_dict().values()]
     first, second = measure_health(model, images(50, 2)), measure_health(model, images(50, 2))
     assert first == second
     assert model.training
-    assert random.getstate() == before[0] and np.random.get_state()[1].tolist() == before[1]
-    assert torch.equal(torch.get_rng_state(), before[2])
+    assert random_states() == before
     assert all(torch.equal(a, b) for a, b in zip(weights, model.state_dict().values(), strict=True))
     assert all(weight.grad is None for weight in model.parameters())
 

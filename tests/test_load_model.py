@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import pickle
-import random
 import shutil
 import struct
 import zipfile
@@ -16,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ReferenceCase, assert_flips_are_noticed
+from conftest import Payload, ReferenceCase, assert_flips_are_noticed, random_states
 
 import load_model
 from config import Config, build_config
@@ -143,21 +141,9 @@ def test_published_weights_come_back_unchanged(case, tmp_path):
 def test_loading_leaves_the_random_state(tmp_path):
     model, config = with_data_set(ReferenceCase("fc_vlae_j2_diag"))
     save_model(model, config, tmp_path / "m.pt")
-    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    before = random_states()
     load_model_from_save_dict(tmp_path / "m.pt")
-    assert torch.equal(torch.get_rng_state(), before[0])
-    assert random.getstate() == before[1]
-    np.testing.assert_array_equal(np.random.get_state()[1], before[2])
-
-
-class Malicious:
-    """Runs a command when unpickled by an unrestricted reader."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.path}",)
+    assert random_states() == before
 
 
 def fc_content() -> dict:
@@ -285,9 +271,9 @@ def test_files_that_are_no_checkpoint(damage, tmp_path):
 @pytest.mark.parametrize("is_plain_pickle", [False, True])
 def test_a_malicious_file_is_refused_and_runs_nothing(is_plain_pickle, tmp_path):
     path, trace = tmp_path / "bad.pt", tmp_path / "it_ran"
-    content = fc_content() | {"extra": Malicious(trace)}
+    content = fc_content() | {"extra": Payload(trace)}
     if is_plain_pickle:
-        path.write_bytes(pickle.dumps({"extra": Malicious(trace)}, protocol=2))
+        path.write_bytes(pickle.dumps({"extra": Payload(trace)}, protocol=2))
     else:
         torch.save(content, path)
     with pytest.raises(UserError, match="could run code|damaged") as error:

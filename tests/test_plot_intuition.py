@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import random_states
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
@@ -75,7 +76,7 @@ def test_figure_draws_every_point_and_no_text_leaves_it_or_another():
 
 
 def test_main_writes_both_files_reproducibly_and_leaves_the_global_generator(tmp_path, capsys):
-    state = np.random.get_state()[1].copy()
+    before = random_states()
     plot_intuition.main(["--output_dir", str(tmp_path / "a"), "--seed", "1"])
     plot_intuition.main(["--output_dir", str(tmp_path / "b"), "--seed", "1"])
     plot_intuition.main(["--output_dir", str(tmp_path / "c"), "--seed", "2"])
@@ -83,5 +84,5 @@ def test_main_writes_both_files_reproducibly_and_leaves_the_global_generator(tmp
     for name in ("intuition.png", "intuition.pdf"):
         first, same, other = ((tmp_path / folder / name).read_bytes() for folder in "abc")
         assert first == same != other
-    np.testing.assert_array_equal(np.random.get_state()[1], state)
+    assert random_states() == before
     assert "intuition" in capsys.readouterr().out

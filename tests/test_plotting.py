@@ -1,12 +1,13 @@
 """Figures show the given numbers at the right place, stay within their canvas, and change nothing around them."""
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import matplotlib
 import matplotlib.pyplot
 import numpy as np
 import pytest
 import torch
+from conftest import tick_labels
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -115,10 +116,6 @@ def drawn_texts(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[Text]:
 
 def picture(figure: Figure) -> np.ndarray:
     return np.asarray(figure.axes[0].images[0].get_array())
-
-
-def tick_labels(figure: Figure, axis: str) -> list[str]:
-    return [label.get_text() for label in getattr(figure.axes[0], f"get_{axis}ticklabels")()]
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -375,11 +372,8 @@ def test_threads_draw_the_same_figures(tmp_path):
             figure = image_grids.example_grid(rows(3), LABELS[:3], "title")
             plotting.save_figure(figure, tmp_path / f"{i}_{repeat}", formats=("png", "pdf"))
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, range(4)))
     assert len({path.read_bytes() for path in tmp_path.glob("*.png")}) == 1
     assert len(list(tmp_path.iterdir())) == 16
     assert dict(matplotlib.rcParams) == settings

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import os
-import random
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import random_states
 from PIL import Image
 from test_eval_scripts import tiny_model
 
@@ -239,11 +239,9 @@ def test_an_npz_is_read_batch_by_batch(test_images, tmp_path, monkeypatch):
 
 def test_random_state_stays_and_the_old_table_too(model_path, test_images, tmp_path):
     np.savez(tmp_path / "i.npz", images=test_images)
-    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    before = random_states()
     run_predict(model_path, tmp_path / "o.csv", tmp_path / "i.npz")
-    assert torch.equal(torch.get_rng_state(), before[0])
-    assert random.getstate() == before[1]
-    np.testing.assert_array_equal(np.random.get_state()[1], before[2])
+    assert random_states() == before
     old = (tmp_path / "o.csv").read_bytes()
     with pytest.raises(UserError, match="damaged"):
         run_predict(model_path, tmp_path / "o.csv", damaged_npz(tmp_path), flags=("--batch_size", "500"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import ReferenceCase
+from conftest import ReferenceCase, random_states
 
 from evaluation import decoding
 from evaluation.decoding import (
@@ -71,7 +71,7 @@ def test_without_terms_the_predictions_are_the_same(case):
 def test_nothing_changes_and_no_graph_is_built(case):
     model, x = case.model().train(), images(case)
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    random_state = torch.get_rng_state()
+    before = random_states()
     means = predict(model, x, batch_size=16).means
     predict_with_terms(model, x, batch_size=16)
     responsibilities(model, means)
@@ -79,7 +79,7 @@ def test_nothing_changes_and_no_graph_is_built(case):
     sample_cluster_images(model, 0, Sampling(2, 1.0))
     compose(model, FacetClusters(0, [0, 1]), FacetClusters(1, [0]), [0] * case.config.J_n_mixtures)
     assert model.training
-    assert torch.equal(torch.get_rng_state(), random_state)
+    assert random_states() == before
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
 

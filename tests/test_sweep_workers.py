@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import optuna
@@ -204,18 +205,15 @@ def claimed_by_four(url: str, folder: Path) -> list[str]:
     OptunaSweep(sweep, url, 60).start()
     together, claimed = threading.Barrier(4), []
 
-    def work() -> None:
+    def work(_: int) -> None:
         worker = OptunaSweep(sweep, url, 60)
         worker.join()
         together.wait()
         while trial := worker._claim():
             claimed.append(trial.user_attrs["run"])
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, range(4)))
     return claimed
 
 

@@ -175,6 +175,14 @@ def stop_in_epoch(monkeypatch: pytest.MonkeyPatch, last: int, reason: BaseExcept
     monkeypatch.setattr(train, "train_epoch", stopped)
 
 
+def stop_small(results: Path, name: str, last: int, *flags: str) -> None:
+    """Train as run_small does until that epoch begins."""
+    argv = [*SMALL, *NO_FIGURES, "--results_dir", str(results), "--run_name", name, *flags]
+    with pytest.MonkeyPatch.context() as patched:
+        stop_in_epoch(patched, last, KeyboardInterrupt())
+        assert train.main(argv) == train.INTERRUPTED
+
+
 def test_an_interruption_saves_the_last_whole_epoch(tmp_path, monkeypatch):
     """Ctrl-C, and the bare Exception by which wandb's agent stops a run; a failure saves nothing."""
     for name, reason, saved in (("a", KeyboardInterrupt(), 1), ("b", Exception(), 1), ("c", ValueError(), 0)):
@@ -191,15 +199,12 @@ def test_an_interruption_saves_the_last_whole_epoch(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("is_contiguous", [False, True])
-def test_a_convolutional_run_goes_on_to_the_same_weights(tmp_path, monkeypatch, is_contiguous):
+def test_a_convolutional_run_goes_on_to_the_same_weights(tmp_path, is_contiguous):
     """Also from checkpoints of earlier versions, whose moments lie in another order in memory than the weights."""
     flags = ("--model_type", "conv_vlae", "--activation", "elu", "--do_fc_batch_norm", "--data_init", "--device", "cpu")
     flags += ("--cov_type_p_z_c", "full", "--init_lr", "0.003", "--checkpoint_every_n_epochs", "2")
     whole = run_small(tmp_path, "whole", *flags)
-    argv = [*SMALL, *NO_FIGURES, "--results_dir", str(tmp_path), "--run_name", "stopped", *flags]
-    with monkeypatch.context() as patched:
-        stop_in_epoch(patched, 3, KeyboardInterrupt())
-        assert train.main(argv) == train.INTERRUPTED
+    stop_small(tmp_path, "stopped", 3, *flags)
     if is_contiguous:
         path = tmp_path / "stopped" / "checkpoint.pt"
         state = torch.load(path, weights_only=True)
