@@ -279,7 +279,7 @@ CONVOLUTIONS = ("--model_type", "conv_vlae", "--activation", "elu", "--eval_batc
 
 
 @pytest.fixture(scope="module")
-def plain_epoch() -> tuple[dict[str, torch.Tensor], list[object]]:
+def plain_epoch() -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
     """The weights after an epoch that nothing compiled, and what it and its evaluation say."""
     plain, dataset = small_training("--compile", "false", *CONVOLUTIONS)
     said = [train.train_epoch(plain, dataset, 1), train.evaluate(plain, dataset, full_coefficients(2).on(CPU))]
