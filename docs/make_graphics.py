@@ -18,6 +18,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from PIL import Image
 
+from docs.guide_figures import same_images_twice, schedule_figure
 from docs.training_curves import compared_curves
 from evaluation.choices import PUBLISHED_CHOICES
 from evaluation.decoding import Sampling
@@ -36,7 +37,9 @@ MODELS = ("mnist", "3dshapes_1", "3dshapes_2")
 """The shipped ones."""
 SWEEPS = {"digits_sweep": "digits.yml", "mnist_sweep": "mnist.yml"}
 """Shipped curves, graphics/<name>_curves.csv -> what they are of."""
-NAMES = ("intuition", "training_curves", *SWEEPS, *MODELS)
+NAMES = ("intuition", "two_facets", "schedule", "training_curves", *SWEEPS, *MODELS)
+FOUND = ("the colour of the floor", "the shape of the object")
+"""What facets 1 and 0 of the model of 3DShapes 1 cluster by."""
 N_CLUSTERS, N_IMAGES = 10, 10  # rows of a figure, and images in a row
 
 
@@ -68,6 +71,11 @@ def make(name: str, output_dir: Path, data_dir: Path, rendered_dir: Path) -> Non
     """Write the figures of one of the NAMES."""
     if name == "intuition":
         write_intuition(output_dir)
+    elif name == "two_facets":
+        observed = observe_shipped("3dshapes_1", data_dir, rendered_dir)
+        save_small(same_images_twice(observed, FOUND), output_dir / "two_facets.png")
+    elif name == "schedule":
+        save_small(schedule_figure(), output_dir / "schedule.png")
     elif name == "training_curves":
         save_small(compared_curves(), output_dir / "mnist_seed3_curves.png")
     elif name in SWEEPS:

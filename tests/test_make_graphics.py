@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
@@ -13,7 +14,9 @@ from PIL import Image
 from test_eval_scripts import tiny_model
 
 from docs import make_graphics
+from docs.guide_figures import largest_pairs
 from evaluation.opening import observe_model
+from evaluation.predictions import Predictions
 from utils import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,10 +37,15 @@ def test_figures_without_a_model(tmp_path):
     """They are those that are shipped, whatever the user's own settings of matplotlib are."""
     with matplotlib.rc_context(matplotlib.rcParamsDefault):
         assert (
-            make_graphics.main(["training_curves", "digits_sweep", "mnist_sweep", "--output_dir", str(tmp_path)]) == 0
+            make_graphics.main(
+                ["schedule", "training_curves", "digits_sweep", "mnist_sweep", "--output_dir", str(tmp_path)]
+            )
+            == 0
         )
     written = {path.name: path for path in tmp_path.iterdir()}
-    assert set(written) == {"mnist_seed3_curves.png", "digits_sweep_stability.png", "mnist_sweep_stability.png"}
+    assert set(written) == {
+        "schedule.png", "mnist_seed3_curves.png", "digits_sweep_stability.png", "mnist_sweep_stability.png",
+    }  # fmt: skip
     for name, path in written.items():
         with Image.open(path) as new, Image.open(ROOT / "graphics" / name) as shipped:
             assert new.size == shipped.size, name
@@ -57,6 +65,14 @@ def test_figures_of_a_model_show_its_most_confident_clusters(tmp_path, monkeypat
     make_graphics.save_small(figures["composition"], tmp_path / "small.png")
     with Image.open(tmp_path / "small.png") as image:
         assert min(image.size) > 100
+
+
+def test_the_same_images_are_grouped_twice():
+    """Clusters (facet 0, facet 1) of nine images; the smallest cluster of facet 0 lacks one of facet 1."""
+    clusters = np.array([(0, 0), (0, 1), (0, 0), (1, 0), (1, 1), (1, 1), (2, 0), (0, 1), (1, 0)])
+    confidences = np.ones((9, 2)) * np.linspace(0.1, 0.9, 9)[:, None]
+    observed = SimpleNamespace(predictions=Predictions([], clusters, confidences))
+    assert largest_pairs(observed, (1, 0), 2).tolist() == [[2, 8], [7, 5]]
 
 
 def test_an_unknown_figure_is_answered_with_the_known_ones():
