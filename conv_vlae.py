@@ -136,7 +136,7 @@ class ConvLadderDecoder(nn.Module):
 def _pixels_first(maps: Tensor) -> Tensor:
     """The same maps (B, C, h, h), laid out channels_last as convolutions want them; and so is their gradient.
 
-    A slice of the gradient of cat would slow down the BatchNorm before it (benchmarks/README.md).
+    A slice of the gradient of cat would slow down the BatchNorm before it (docs/performance.md).
     """
     maps = maps.contiguous(memory_format=torch.channels_last)
     if maps.requires_grad:

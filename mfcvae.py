@@ -140,7 +140,7 @@ class MixturePrior(nn.Module):
         """z: (B, D) -> (B, K): log p(z | c = k).
 
         D lies before K in memory, so that the innermost loops run over the clusters: loops over the few dimensions
-        would compile to slow ones (benchmarks/README.md).
+        would compile to slow ones (docs/performance.md).
         """
         components = self.components()
         if isinstance(components, MultivariateNormal):

@@ -2,7 +2,7 @@
 
 Inductor's code for CPUs does two things badly, which are avoided, and one well that it does only where asked.
 
-Imported only where a step is compiled: torch._inductor takes a second to load. Measured in benchmarks/README.md.
+Imported only where a step is compiled: torch._inductor takes a second to load. Measured in docs/performance.md.
 """
 
 from __future__ import annotations

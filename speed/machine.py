@@ -21,7 +21,7 @@ from config import Config
 log = logging.getLogger(__name__)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-# Compiling takes up to 34 s for MNIST and 41 s for 3DShapes, and saves 7 and 84 ms of a step (benchmarks/README.md):
+# Compiling takes up to 34 s for MNIST and 41 s for 3DShapes, and saves 7 and 84 ms of a step (docs/performance.md):
 # some thousand steps earn it back. The digits' short runs are left alone.
 MIN_STEPS_TO_COMPILE = 10_000
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
@@ -63,7 +63,7 @@ def resolve_precision(config: Config, device: torch.device) -> str:
 
 
 def use_onednn(device: torch.device) -> None:
-    """Leave fp32 products on a CPU with AVX-512 to oneDNN, which is a sixth faster than MKL (benchmarks/README.md).
+    """Leave fp32 products on a CPU with AVX-512 to oneDNN, which is a sixth faster than MKL (docs/performance.md).
 
     PyTorch does so only where bf16 is said to do for them. oneDNN computes in bf16 then where the processor has AMX, in
     fp32 elsewhere: a product tells, and bf16 is not accepted. The setting is the whole process's.
@@ -82,7 +82,7 @@ def use_onednn(device: torch.device) -> None:
 def keep_freed_memory(device: torch.device) -> None:
     """Have glibc keep what a step on a CPU frees for the next one, until the process ends.
 
-    By default it returns large blocks to the system, which clears their pages in every step (benchmarks/README.md).
+    By default it returns large blocks to the system, which clears their pages in every step (docs/performance.md).
     The setting is the whole process's; other C libraries have none.
     """
     if device.type != "cpu" or sys.platform != "linux":
@@ -96,7 +96,7 @@ def keep_freed_memory(device: torch.device) -> None:
 
 
 def should_compile(config: Config, device: torch.device, n_steps: int) -> bool:
-    """Whether a run of n_steps steps is compiled: where asked, or where it pays (benchmarks/README.md)."""
+    """Whether a run of n_steps steps is compiled: where asked, or where it pays (docs/performance.md)."""
     if config.compile != "auto":
         return config.compile == "true"
     return device.type == "cpu" and "avx512f" in cpu_flags() and n_steps >= MIN_STEPS_TO_COMPILE
