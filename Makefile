@@ -2,6 +2,7 @@
 # make test   set up and run all tests: up to 12 minutes on two cores
 # make test-fast   those of a few seconds each: a minute and a half
 # make check  set up, lint and check the types
+# make docs   set up, build the site of README.md and docs/ into site/html, with links checked
 # None of these needs a GPU, an account or a download of data.
 #
 # make graphics                       the README's figures from the shipped models, in a minute (downloads MNIST)
@@ -14,7 +15,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-fast check setup graphics \
+.PHONY: demo test test-fast check docs setup graphics \
 	reproduce-mnist reproduce-3dshapes reproduce-3dshapes_1 reproduce-3dshapes_2 reproduce-svhn
 .DEFAULT_GOAL := demo
 
@@ -38,6 +39,11 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	$(BIN)/python -m docs.site_source
+	$(BIN)/mkdocs build --strict
 
 graphics: setup
 	$(BIN)/python -m docs.make_graphics $(ARGS)
