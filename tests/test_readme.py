@@ -1,4 +1,4 @@
-"""What the README promises exists: files, scripts, flags, commands; and the configurations and scripts hold together."""
+"""What the README promises is there: files, numbers, a picture soon; and scripts hold together."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from config import Config
-from reproduce import PUBLISHED
+from sweeps.published import PUBLISHED
 
 HERE = Path(__file__).resolve().parent.parent
 README = (HERE / "README.md").read_text()
+RESULTS = (HERE / "docs/results.md").read_text()
 
 
 def test_every_file_that_is_named_exists():
@@ -33,43 +33,40 @@ def test_every_file_that_is_named_exists():
     assert missing == []
 
 
-def test_every_flag_that_is_named_is_a_setting_or_a_flag_of_another_script():
-    flags = set(re.findall(r"(?<![\w-])--([a-z]\w*)", README)) - {"help"}
-    others = {
-        name
-        for path in [*HERE.glob("*.py"), *HERE.glob("*/*.py")]
-        for name in re.findall(r'"--(\w+)"', path.read_text())
-    }
-    assert len(flags) > 5
-    assert flags - set(Config.__pydantic_fields__) - others == set()
-
-
-def test_every_make_target_that_is_named_exists():
-    named = set(re.findall(r"`make ([\w-]+)`|^make ([\w-]+)", README, flags=re.MULTILINE))
-    rules = re.findall(r"^(?!\.)([\w -]+):", (HERE / "Makefile").read_text(), flags=re.MULTILINE)
-    targets = {target for rule in rules for target in rule.split()}
-    assert {"demo", "test", "graphics", "reproduce-mnist"} <= {a or b for a, b in named} <= targets
-
-
-def test_the_results_table_is_that_of_the_runs_behind_it():
-    """Published and reached means; and every seed's accuracy, of benchmarks/reproduced.csv."""
+def test_the_tables_of_results_are_those_of_the_runs_behind_them():
+    """Published and reached means in README and docs/results.md, every seed's accuracy in the latter."""
     accuracies = defaultdict(dict)
     with (HERE / "benchmarks/reproduced.csv").open(newline="") as file:
         for run in csv.DictReader(file):
             accuracies[run["experiment"], run["label"]][run["seed"]] = float(run["accuracy"])
     for experiment, labels in PUBLISHED.items():
         for label, published in labels.items():
-            [row] = [line for line in README.splitlines() if f"| {published.mean:.2f} ({published.sd:.2f}) |" in line]
             seeds = accuracies.pop((experiment, label), {})
-            if len(seeds) > 1:
-                mean, sd = statistics.mean(seeds.values()), statistics.pstdev(seeds.values())
-                assert f"**{mean:.2f}** ({sd:.2f})" in row
-                assert all(f"{seed}: {accuracy:.2f}" in row for seed, accuracy in seeds.items())
-            elif seeds:
-                assert all(f"**{accuracy:.2f}**, seed {seed} alone" in row for seed, accuracy in seeds.items())
-            else:
-                assert "not run" in row
+            of_published = f"| {published.mean:.2f} ({published.sd:.2f}) |"
+            short, long = ([row for row in page.splitlines() if of_published in row] for page in (README, RESULTS))
+            assert len(short) == len(long) == 1
+            for row in short + long:
+                assert reached(list(seeds.values())) in row
+            assert all(f"{seed}: {accuracy:.2f}" in long[0] for seed, accuracy in seeds.items())
     assert not accuracies
+
+
+def reached(accuracies: list[float]) -> str:
+    """What stands in a table: mean (sd) of n."""
+    if not accuracies:
+        return "not run"
+    return f"{statistics.mean(accuracies):.2f} ({statistics.pstdev(accuracies):.2f}) of {len(accuracies)}"
+
+
+def test_a_newcomer_sees_a_picture_soon():
+    """Within 60 lines and three commands; the whole README has no more than 200 lines."""
+    lines = README.splitlines()
+    assert len(lines) <= 200
+    first = next(i for i, line in enumerate(lines) if "test_vis_facet_0_examples.png" in line or "report.html" in line)
+    assert first <= 60
+    before = "\n".join(lines[:first])
+    blocks = re.findall(r"```bash\n(.*?)```", before, flags=re.DOTALL)
+    assert len([line for block in blocks for line in block.splitlines()]) <= 3
 
 
 def test_shell_scripts_can_be_run_and_stop_at_the_first_failure():
