@@ -85,6 +85,8 @@ class Config:
     """Write save_dict.pt at the end."""
     copy_model: bool = True
     """Put a copy of save_dict.pt into new_trained_models/, where those of other runs stay as they are."""
+    report: bool = True
+    """Write report.html at the end: a page of facets, clusters and images to look at (docs/report.md)."""
     checkpoint_every_n_epochs: Positive = 10
     """How often the state for resuming is saved (and always when interrupted)."""
 

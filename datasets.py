@@ -111,6 +111,8 @@ class Split:
     labels: Tensor
     codes: Tensor | None = None
     """The cluster of each image in each facet that training starts from (initialisation.py)."""
+    names: tuple[str, ...] = ()
+    """What each image is called; empty where they have no names."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -118,7 +120,7 @@ class Split:
     def to(self, device: torch.device) -> Split:
         """Move all of them to a device."""
         codes = None if self.codes is None else self.codes.to(device)
-        return Split(self.images.to(device), self.labels.to(device), codes)
+        return Split(self.images.to(device), self.labels.to(device), codes, self.names)
 
 
 @dataclass(frozen=True)
@@ -227,12 +229,15 @@ def _read_published(config: Config) -> Dataset:
 
 def _split(arrays: ImageArrays, spec: DatasetSpec, seed: int) -> Dataset:
     """Make tensors of arrays, and split them by the seed where they have no split of their own."""
-    images, labels, n_train = arrays.images, arrays.labels, arrays.n_train
+    images, labels, names, n_train = arrays.images, arrays.labels, arrays.names, arrays.n_train
     if n_train is None:
         order = np.random.default_rng(seed).permutation(len(images))
         images, labels, n_train = images[order], labels[order], spec.n_train
-    whole = Split(torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels.astype(np.int64)))
-    train, test = (Split(whole.images[part], whole.labels[part]) for part in (slice(n_train), slice(n_train, None)))
+        names = tuple(names[i] for i in order) if names else ()
+    pixels, classes = torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels.astype(np.int64))
+    train, test = (
+        Split(pixels[part], classes[part], names=names[part]) for part in (slice(n_train), slice(n_train, None))
+    )
     return Dataset(spec, train, test, arrays.source)
 
 
@@ -247,7 +252,7 @@ def _of_own(config: Config, own: OwnImages | None) -> Dataset:
     found = ", ".join(f"{name} ({len(values)} classes)" for name, (values, _) in classes.items()) or "no labels"
     source = f"{len(images):,} images of {facts.path}, {colour}, {width} x {height} pixels, {found}"
     log.info("%s: %s", config.dataset, source)
-    dataset = _split(ImageArrays(images, labels, source, facts.n_train), spec, config.seed)
+    dataset = _split(ImageArrays(images, labels, source, facts.n_train, names=facts.names), spec, config.seed)
     return dataclasses.replace(dataset, spec=dataclasses.replace(spec, checksum=_checksum(dataset)))
 
 

@@ -164,7 +164,13 @@ class MultiFacetClustering(ClusterMixin, TransformerMixin, BaseEstimator):
         }
         if self.n_latents is None:
             del named["z_j_dim_list"]
-        place = {"results_dir": str(run.parent), "run_name": run.name, "copy_model": False, "wandb_mode": "disabled"}
+        place = {
+            "results_dir": str(run.parent),
+            "run_name": run.name,
+            "copy_model": False,
+            "report": False,
+            "wandb_mode": "disabled",
+        }
         images = {"dataset": "npz", "data_dir": "X"}
         if isinstance(X, str | Path):
             images = {"dataset": "npz" if _is_npz(X) else "folder", "data_dir": str(X)}

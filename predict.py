@@ -39,6 +39,7 @@ from evaluation.tables import Table, Values, check_suffix, open_table
 from load_model import load_model_from_save_dict
 from mfcvae import MFCVAE
 from readers.sources import ImageSource, open_images
+from reporting.names import FacetNames, read_names
 from utils import UserError, make_folder, one_line, resolve_device, write_atomically
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,8 @@ class Columns:
 
     means: bool = False
     responsibilities: bool = False
+    names: list[FacetNames] | None = None
+    """Of each facet, where its clusters were given names."""
 
 
 @dataclass
@@ -83,6 +86,10 @@ class Predictor:
         values: dict[str, Sequence[str] | np.ndarray] = {"image": names}
         for j, means in enumerate(found.means):
             values |= {f"facet_{j}_cluster": found.clusters[:, j], f"facet_{j}_confidence": found.confidences[:, j]}
+            if self.columns.names:
+                given = self.columns.names[j]
+                values[f"facet_{j}_name"] = [given.clusters[k] for k in found.clusters[:, j]]
+                values[f"facet_{j}_wrong"] = np.array(given.wrong, int)[found.clusters[:, j]]
             if self.columns.means:
                 values |= {f"facet_{j}_mean_{d}": column for d, column in enumerate(means.T)}
             if q_c_x:
@@ -145,7 +152,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = predict_parser(__doc__).parse_args(argv)
     check_suffix(arguments.output)
     model, config = load_model_from_save_dict(arguments.model_path, resolve_device(arguments.device))
-    columns = Columns(arguments.with_means, arguments.with_responsibilities)
+    names = read_names(arguments.names, model) if arguments.names else None
+    columns = Columns(arguments.with_means, arguments.with_responsibilities, names)
     predictor = Predictor(model, columns, arguments.batch_size or config.eval_batch_size)
     source = open_images(arguments.images, model.spec.image_shape, arguments.max_megapixels)
     counts = predict_files(predictor, source, arguments.output, arguments.copy_into_folders)

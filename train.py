@@ -57,6 +57,7 @@ from progressive import (
     warn_of_unfinished_fade_in,
 )
 from readers.own_images import OwnImages
+from reporting.opening import page_line, write_run_page
 from speed import machine
 from speed.steps import CompiledForward, Loss, LossOrForward, RecordedStep, Step, StepResult
 from tracking.checkpoint import restore, state_of
@@ -298,7 +299,7 @@ def finish(training: Training, dataset: Dataset, folder: RunFolder) -> None:
         copy = save_copy(training.model, config, folder.path) if config.copy_model else None
         save_model(training.model, config, folder.model_path)  # last: it marks the run as finished
         say(config, f"model:    {folder.model_path}{f', also at {copy}' if copy else ''}")
-    say(config, report(folder.read_metrics()[-1], config, dataset.spec))
+    say(config, report(folder.read_metrics()[-1], config, dataset.spec) + page_line(folder))
 
 
 def begin(training: Training, dataset: Dataset, folder: RunFolder) -> int:
@@ -320,7 +321,7 @@ def train_run(training: Training, dataset: Dataset, folder: RunFolder) -> int:
     folder.forget_after(first_epoch - 1)
     if first_epoch == config.n_epochs and (not config.save_model or is_model_of(folder.model_path, config.n_epochs)):
         say(config, f"already finished: {folder.path}; more epochs continue it, --overwrite trains it again")
-        say(config, report(folder.read_metrics()[-1], config, dataset.spec))
+        say(config, report(folder.read_metrics()[-1], config, dataset.spec) + page_line(folder))
         return 0
     warn_of_unfinished_fade_in(config, n_batches_per_epoch(config, len(dataset.train)))
     verb = "resuming" if first_epoch else "starting"
@@ -333,6 +334,7 @@ def train_run(training: Training, dataset: Dataset, folder: RunFolder) -> int:
     try:
         train_loop(training, dataset, folder, tracker, first_epoch)
         exit_code = 0
+        tracker.log_page(write_run_page(training.model, config, dataset, folder))
     except KeyboardInterrupt:
         say(config, f"\ninterrupted: {folder.path}; the same command (without --overwrite) continues it")
         return INTERRUPTED

@@ -130,7 +130,20 @@ def predict_parser(description: str | None) -> FlagParser:
     parser.add_argument("--copy_into_folders", type=Path, metavar="DIR", help="sort the pictures by their clusters")
     parser.add_argument("--with_means", action="store_true", help="also the means m_j(x) of q(z_j|x)")
     parser.add_argument("--with_responsibilities", action="store_true", help="also q(c_j|x) of every cluster")
+    parser.add_argument("--names", type=Path, help="names.json of the model's page: also the name of each cluster")
     parser.add_argument(
         "--max_megapixels", type=positive_int, default=MAX_MEGAPIXELS, help=f"of one image [{MAX_MEGAPIXELS}]"
+    )
+    return parser
+
+
+def report_parser(description: str | None) -> FlagParser:
+    """The flags of report.py."""
+    parser = model_parser(description)
+    parser.add_argument("--data_dir", help="folder of the data sets, or your own images [data]")
+    parser.add_argument("--split", choices=("test", "train"), default="test", help="images to look at [test]")
+    parser.add_argument("--map", choices=("pca", "tsne"), default="pca", help="how latents become a map [pca]")
+    parser.add_argument(
+        "--output", type=Path, help="the page [report.html beside a run's model, else in results/<name of the file>/]"
     )
     return parser

@@ -176,6 +176,8 @@ class Observed:
     predictions: Predictions
     coefficients: Coefficients | None = None
     """How far each facet takes part; in full where there are none."""
+    source: str = ""
+    """Which images these are, in words."""
 
     @property
     def title(self) -> str:
@@ -208,4 +210,4 @@ def observe(
     """Predict a split once, for all of its figures."""
     split = dataset.train if split_name == "train" else dataset.test
     predictions = predict(model, split.images, coefficients, config.eval_batch_size)
-    return Observed(model, config, dataset.spec, split, split_name, predictions, coefficients)
+    return Observed(model, config, dataset.spec, split, split_name, predictions, coefficients, dataset.source)

@@ -25,6 +25,8 @@ class ImageArrays(NamedTuple):
     """How many come first and are for training; None where they are to be split by the seed."""
     is_synthetic: bool = False
     """Whether they were rendered in place of the original ones."""
+    names: tuple[str, ...] = ()
+    """What each image is called; empty where they have no names."""
 
 
 class ImageBatch(NamedTuple):

@@ -37,6 +37,8 @@ class OwnFacts(NamedTuple):
     """Label name -> (N,) whole numbers or texts; empty where there are no labels."""
     n_train: int | None = None
     """How many come first and are for training; None where that is not said."""
+    names: tuple[str, ...] = ()
+    """The path of each picture within the folder; empty where images have no names."""
 
 
 class OwnImages(NamedTuple):
@@ -72,7 +74,10 @@ class _Folder(NamedTuple):
         left_out = set(unreadable)
         kept = np.array([page.name not in left_out for page in self.files.pages])
         shape = (n_channels, *self.files.image_shape[1:])
-        return OwnFacts(self.path, shape, int(kept.sum()), {name: of[kept] for name, of in self.labels.items()})
+        labels = {name: of[kept] for name, of in self.labels.items()}
+        pages = [page for page in self.files.pages if page.name not in left_out]
+        names = tuple(printable(os.path.relpath(page.name, self.path)) for page in pages)
+        return OwnFacts(self.path, shape, len(names), labels, names=names)
 
 
 def folder_facts(config: Config) -> OwnFacts:

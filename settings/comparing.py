@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # Settings that say where and how a run goes on, not what it computes.
 MAY_CHANGE_ON_RESUME = {
     "config_args_path", "run_name", "results_dir", "overwrite", "dry_run", "quiet", "copy_model", "device",
-    "wandb_mode", "user", "data_dir", "checkpoint_every_n_epochs", "precision", "compile",
+    "wandb_mode", "user", "data_dir", "checkpoint_every_n_epochs", "precision", "compile", "report",
 }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ FLOORS = [
     {"load_model"},
     {"evaluation"},
     {"tracking"},
+    {"reporting"},
     {"speed"},
     {"initialisation"},
     {"train"},

@@ -1,7 +1,7 @@
 """A run's folder: its files, and who may write them.
 
 A run owns `results/<run name>/`: config.yml, metrics.jsonl (a line per epoch), figures/, checkpoint.pt, save_dict.pt,
-and evaluation/ with what the evaluation scripts draw.
+report.html, and evaluation/ with what the evaluation scripts draw.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from utils import UserError, load_checked, make_folder, one_line, write_atomical
 
 log = logging.getLogger(__name__)
 
-RUN_FILES = ("config.yml", "metrics.jsonl", "checkpoint.pt", "save_dict.pt", "figures", "evaluation", "wandb")
+RUN_FILES = (
+    *("config.yml", "metrics.jsonl", "checkpoint.pt", "save_dict.pt", "report.html", "figures", "evaluation", "wandb"),
+)
 
 
 class InUse(UserError):
@@ -41,6 +43,7 @@ class RunFolder:
         self.metrics_path = path / "metrics.jsonl"
         self.checkpoint_path = path / "checkpoint.pt"
         self.model_path = path / "save_dict.pt"
+        self.report_path = path / "report.html"
         self._lock = FileLock(path / ".lock")
 
     @classmethod

@@ -50,6 +50,11 @@ class Tracker:
         self.folder.append_metrics(numbers)
         self.wandb.log(epoch, numbers, images)
 
+    def log_page(self, path: Path | None) -> None:
+        """The page of the finished run, if it has one."""
+        if path is not None:
+            self.wandb.log_page(path)
+
     def finish(self, exit_code: int) -> None:
         """End the log; any exit code but 0 marks the run as failed."""
         self.wandb.finish(exit_code)

@@ -79,6 +79,14 @@ class WandbRun:
             if self._run is not None:
                 self._run.log({**numbers, **_images(images), **_gradients(self._model)}, step=epoch)
 
+    def log_page(self, path: Path) -> None:
+        """A page of HTML, which wandb shows as it is."""
+        with self._outlived():
+            if self._run is not None:
+                import wandb
+
+                self._run.log({"report": wandb.Html(path.read_text(encoding="utf-8"), inject=False)})
+
     def finish(self, exit_code: int) -> None:
         """End the log; any exit code but 0 marks the run as failed."""
         with self._outlived():

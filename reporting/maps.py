@@ -1,0 +1,50 @@
+"""Maps: the latents of a facet as points in the plane."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+Method = Literal["pca", "tsne"]
+MAX_TSNE = 2000
+"""Images of a t-SNE map: some seconds a facet."""
+
+
+class Map(NamedTuple):
+    """Points in the plane, and how they came there."""
+
+    points: np.ndarray
+    """(m, 2), of the first m images."""
+    words: str
+
+
+def make_map(means: np.ndarray, method: Method) -> Map:
+    """A map of latents m_j(x), (n, D). They need not be all of the images, as t-SNE takes the first ones only."""
+    n, D = means.shape
+    if D == 1:
+        heights = np.random.default_rng(0).uniform(-0.5, 0.5, n) * max(float(np.ptp(means)), 1e-6) / 3
+        return Map(np.column_stack([means[:, 0], heights]), "its only dimension; heights are random")
+    if method == "tsne" and n > 3:
+        return _tsne(means[:MAX_TSNE])
+    if D == 2:
+        return Map(means, "its two dimensions")
+    return _pca(means)
+
+
+def _pca(means: np.ndarray) -> Map:
+    from sklearn.decomposition import PCA  # takes a second to import
+
+    pca = PCA(min(2, *means.shape), svd_solver="covariance_eigh").fit(means)
+    points = pca.transform(means)
+    points = np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
+    share = float(np.nan_to_num(pca.explained_variance_ratio_).sum())
+    return Map(points, f"PCA: its first two principal components, {share:.0%} of the variance")
+
+
+def _tsne(means: np.ndarray) -> Map:
+    from sklearn.manifold import TSNE
+
+    perplexity = min(30.0, (len(means) - 1) / 3)
+    points = TSNE(2, perplexity=perplexity, init="pca", max_iter=500, random_state=0).fit_transform(means)
+    return Map(points, f"t-SNE of {len(means):,} images: near ones belong together, how far groups are says little")

@@ -1,0 +1,410 @@
+"""The page in a browser, opened from disk without a network: every view, by mouse, finger and keyboard."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_train import NO_FIGURES
+
+import report
+import train
+from config import build_config
+from datasets import load_dataset
+from evaluation.opening import observe_model
+from evaluation.predictions import observe
+from load_model import load_model_from_save_dict
+from mfcvae import MFCVAE
+from reporting.names import read_names
+from reporting.opening import write_report
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
+)
+ROOT = Path(__file__).resolve().parent.parent
+HARM = "<img src=x onerror=window.pwned=1>"
+NASTY = [
+    "<script>window.pwned=1</script>",
+    "\"quotes\" & 'more'",
+    "new\nline",
+    "</div>",
+    "${window.pwned=1}",
+    "x" * 240,
+    "ünïcode 🎈",
+]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if not CHROMIUM:
+        pytest.skip("there is no Chromium on this machine")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@contextmanager
+def opened(browser: Any, path: Path, **context: Any) -> Iterator[Any]:
+    """A page that must neither complain nor ask for anything beyond its own file."""
+    complaints: list[str] = []
+    options = {"viewport": {"width": 1280, "height": 800}, "offline": True, "accept_downloads": True} | context
+    with browser.new_context(**options) as own:
+        page = own.new_page()
+        page.set_default_timeout(20_000)
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: complaints.append(request.url) if not allowed(request.url, path) else None)
+        page.goto(path.as_uri())
+        yield page
+        assert page.evaluate("window.pwned") is None
+        assert complaints == []
+
+
+def allowed(url: str, path: Path) -> bool:
+    return url.startswith(("data:", "blob:")) or url.split("#")[0] == path.as_uri()
+
+
+def go(page: Any, name: str) -> Any:
+    """Open a view by its tab; its panel."""
+    page.locator(f"#tab-{name}").click()
+    panel = page.locator(f"#panel-{name}")
+    panel.wait_for(state="visible")
+    return panel
+
+
+VIEWS = ["overview", "facet-0", "map", "play", "names"]
+
+
+def is_wider_than_the_window(page: Any) -> bool:
+    return page.evaluate("document.documentElement.scrollWidth > innerWidth")
+
+
+def pixels(page: Any, selector: str) -> np.ndarray:
+    """What a canvas shows, (H, W, 3)."""
+    read = """canvas => [canvas.width, canvas.height,
+        ...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data]"""
+    width, height, *values = page.locator(selector).first.evaluate(read)
+    return np.array(values).reshape(height, width, 4)[..., :3]
+
+
+# --- a run of the demo
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory) -> Path:
+    """A run of the demo of a few epochs: its page lies in its folder."""
+    results = tmp_path_factory.mktemp("results")
+    argv = ["--config_args_path", str(ROOT / "configs" / "demo.yml"), "--wandb_mode", "disabled", "--n_epochs", "6"]
+    assert train.main([*argv, *NO_FIGURES, "--results_dir", str(results), "--copy_model", "false"]) == 0
+    return results / "demo_seed0" / "report.html"
+
+
+def test_the_top_tells_what_was_trained_and_draws_curves(browser, demo):
+    with opened(browser, demo) as page:
+        panel = page.locator("#panel-overview")
+        assert "rooms of 3DShapes, rendered" in panel.inner_text()
+        assert panel.locator(".facet-card").count() == 2
+        assert panel.locator(".scores tbody tr").count() == 2 * 5  # two facets, k-means of 4 and of 10, largest class
+        chart = panel.locator(".chart").first
+        chart.scroll_into_view_if_needed()
+        values = [row["test_metric/loss"] for row in map(json.loads, demo.with_name("metrics.jsonl").open())]
+        box = chart.bounding_box()
+        page.mouse.move(box["x"] + 0.101 * box["width"], box["y"] + 0.5 * box["height"])
+        figure = panel.locator(".chart-box").first
+        assert "epoch 0" in figure.inner_text()
+        key = figure.locator(".key", has_text="test").inner_text()
+        assert float(key.split()[-1]) == pytest.approx(values[0], rel=0.06)
+        chart.focus()
+        page.keyboard.press("ArrowRight")
+        assert "epoch 1" in figure.inner_text()
+
+
+def test_cards_hover_and_clusters(browser, demo):
+    observed = observe_model(demo.with_name("save_dict.pt"))
+    with opened(browser, demo) as page:
+        panel = go(page, "facet-1")
+        largest = max(observed.ranked[1], key=lambda c: (len(c.members), -c.cluster))
+        card = panel.locator(".cluster-card").first
+        assert card.get_attribute("data-cluster-card") == f"1:{largest.cluster}"
+        assert f"{len(largest.members)} images" in card.inner_text()
+        card.locator(".members .thumb").first.hover()
+        tooltip = page.locator("#tooltip")
+        tooltip.wait_for(state="visible")
+        i = largest.members[0]
+        said = tooltip.inner_text()
+        assert f"test image {i}\n" in said
+        shape = observed.class_names["shape"][i]
+        assert shape in said and f"{100 * observed.predictions.confidences[i, 1]:.1f} %" in said
+        np.testing.assert_array_equal(pixels(page, "#tooltip canvas"), observed.split.images[i].permute(1, 2, 0))
+        card.locator("h3 button").click()
+        dialog = page.locator("#dialog")
+        assert dialog.locator(".gallery .thumb").count() == len(largest.members)
+        dialog.locator("select").select_option("unsure")
+        first = dialog.locator(".gallery .thumb").first.get_attribute("aria-label")
+        assert first.startswith(f"test image {largest.members[-1]},")
+        page.keyboard.press("Escape")
+        assert not dialog.is_visible()
+
+
+def test_tabs_by_keyboard(browser, demo):
+    with opened(browser, demo) as page:
+        page.locator("#tab-overview").focus()
+        for view in ("facet-0", "facet-1", "grid", "map", "play", "names", "overview"):
+            page.keyboard.press("ArrowRight")
+            assert page.locator(f"#panel-{view}").is_visible()
+            assert page.locator("[role=tab][aria-selected=true]").get_attribute("id") == f"tab-{view}"
+
+
+def test_facet_against_facet_counts_the_images(browser, demo):
+    clusters = observe_model(demo.with_name("save_dict.pt")).predictions.clusters
+    with opened(browser, demo) as page:
+        panel = go(page, "grid")
+        counts = [int(text) if text != "none" else 0 for text in panel.locator(".cell .number").all_inner_texts()]
+        used = [np.unique(clusters[:, j]) for j in range(2)]
+        expected = [int(((clusters[:, 0] == r) & (clusters[:, 1] == c)).sum()) for r in used[0] for c in used[1]]
+        assert counts == expected
+        assert sum(counts) == 80
+        panel.locator(".cell").nth(int(np.argmax(counts))).click()
+        assert page.locator("#dialog .gallery .thumb").count() == max(counts)
+
+
+def test_a_lasso_lists_what_it_encloses(browser, demo):
+    with opened(browser, demo) as page:
+        panel = go(page, "map")
+        assert "PCA" in panel.inner_text()
+        panel.get_by_label("Colour").select_option("label-0")
+        assert "cube" in panel.locator(".legend").inner_text()
+        panel.get_by_label("Colour").select_option("confidence")
+        box = panel.locator("canvas.map").bounding_box()
+        corners = [(4, 4), (box["width"] - 4, 4), (box["width"] - 4, box["height"] - 4), (4, box["height"] - 4)]
+        page.mouse.move(box["x"] + 4, box["y"] + 4)
+        page.mouse.down()
+        for x, y in corners[1:]:
+            page.mouse.move(box["x"] + x, box["y"] + y, steps=3)
+        page.mouse.up()
+        assert "Within the lasso: 80 images" in panel.locator(".found").inner_text()
+        assert panel.locator(".found .thumb").count() == 80
+        panel.locator("canvas.map").focus()
+        page.keyboard.press("ArrowRight")
+        assert page.locator("#tooltip").is_visible()
+        page.keyboard.press("Enter")
+        assert panel.locator(".found .thumb").count() == 60
+
+
+def test_play_decodes_as_the_model_does(browser, demo):
+    model, _ = load_model_from_save_dict(demo.with_name("save_dict.pt"))
+    with opened(browser, demo) as page:
+        go(page, "play")
+        before = pixels(page, "[data-play]")
+        buttons = page.locator("[data-cluster-choice]")
+        chosen = []
+        for j, fieldset in enumerate(page.locator("fieldset").all()):
+            button = fieldset.locator("[data-cluster-choice]").last
+            button.click()
+            chosen.append(int(button.get_attribute("data-cluster-choice")))
+            assert buttons.locator("xpath=self::*[@aria-pressed='true']").count() == 2
+            assert len(chosen) == j + 1
+        with torch.no_grad():
+            z = [prior.mean[k : k + 1] for prior, k in zip(model.prior, chosen, strict=True)]
+            expected = model.decode(z)[0].permute(1, 2, 0).numpy()
+        after = pixels(page, "[data-play]")
+        assert np.abs(after / 255 - expected).mean() < 0.01
+        assert np.abs(after - before).max() > 10
+        slider = page.locator("input[type=range]").first
+        slider.focus()
+        page.keyboard.press("End")
+        assert not np.array_equal(pixels(page, "[data-play]"), after)
+        page.locator(".other").first.wait_for()
+        assert page.locator(".near .thumb").count() == 1
+
+
+def test_names_are_kept_shown_and_exported(browser, demo, tmp_path):
+    model, _ = load_model_from_save_dict(demo.with_name("save_dict.pt"))
+    with opened(browser, demo) as page:
+        panel = go(page, "names")
+        lines = panel.locator("section").nth(1).locator("li")
+        first, second = (
+            int(lines.nth(i).locator(".decoded").get_attribute("data-open-cluster").split(":")[1]) for i in (0, 1)
+        )
+        lines.nth(0).locator("input:not([type])").fill(HARM)
+        lines.nth(1).locator("select").select_option(str(first))
+        lines.nth(1).locator("input[type=checkbox]").check()
+        lines.nth(0).locator("select").select_option(str(second))  # a circle, which is refused
+        assert lines.nth(0).locator("select").input_value() == ""
+        panel.get_by_label("Name of the facet").nth(1).fill("colour </script>")
+        assert page.locator("#tab-facet-1").inner_text() == "Facet 1 · colour </script>"
+        page.reload()
+        cards = go(page, "facet-1").locator(".cluster-card")
+        assert cards.first.locator("h3").inner_text() == HARM
+        assert f"marked wrong, merged into {HARM}" in cards.nth(1).inner_text()
+        page.locator("#query").fill("onerror")
+        page.locator("#results .neighbours .thumb").wait_for()
+        with page.expect_download() as download:
+            go(page, "names").get_by_text("Export names.json").click()
+        download.value.save_as(tmp_path / "names.json")
+        names = read_names(tmp_path / "names.json", model)[1]
+        assert names.name == "colour </script>"
+        assert names.clusters[first] == names.clusters[second] == HARM
+        assert names.wrong[second] and sum(names.wrong) == 1
+
+
+def test_search_finds_images_by_class_and_number(browser, demo):
+    observed = observe_model(demo.with_name("save_dict.pt"))
+    with opened(browser, demo) as page:
+        page.keyboard.press("/")
+        page.keyboard.type("sphere red")
+        found = page.locator("#results h2", has_text="“sphere red”")
+        found.wait_for()
+        wanted = (observed.class_names["shape"] == "sphere") & (observed.class_names["floor_hue"] == "red")
+        assert f"and {int(wanted.sum())} image" in found.inner_text()
+        page.locator("#query").fill("image 17")
+        page.locator("#results h2", has_text="“image 17”").wait_for()
+        assert page.locator("#results .gallery .thumb").count() == 1
+        page.locator("#results .gallery .thumb").click()
+        assert page.locator("#dialog-title").inner_text() == "test image 17"
+        page.locator("#dialog .other").first.click()
+        assert page.locator("#panel-play").is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_every_view(browser, demo, scheme):
+    phone = {"viewport": {"width": 360, "height": 740}, "color_scheme": scheme, "has_touch": True, "is_mobile": True}
+    with opened(browser, demo, **phone) as page:
+        for view in [*VIEWS, "grid"]:
+            go(page, view)
+            assert not is_wider_than_the_window(page), view
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        page.locator("#theme").tap()
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") != ground
+
+
+# --- other models and images
+
+
+def untrained(settings: dict[str, Any], path: Path) -> MFCVAE:
+    """The page of a random model whose normalisation layers have seen something."""
+    config = build_config(
+        {"n_epochs_per_progressive_step": [1] * settings.get("J_n_mixtures", 2), "run_name": "random"} | settings
+    )
+    torch.manual_seed(0)
+    dataset = load_dataset(config, torch.device("cpu"))
+    model = MFCVAE(config, dataset.spec)
+    with torch.no_grad():
+        for prior in model.prior:
+            prior.mean.normal_(0, 1)
+        model.train()
+        for _ in range(3):
+            model(dataset.train.images[:64].float() / 255)
+    write_report(observe(model.eval(), config, dataset, "test"), path)
+    return model
+
+
+MODELS = {
+    "shared": {
+        "model_type": "fc_shared",
+        "encode_layer_dims": [20],
+        "decode_layer_dims": [20, 30],
+        "activation": "elu",
+    },
+    "normalised": {"model_type": "fc_vlae", "do_fc_batch_norm": True, "activation": "leaky_relu"},
+    "one facet": {"model_type": "fc_vlae", "J_n_mixtures": 1},
+    "convolutions": {"model_type": "conv_vlae", "J_n_mixtures": 3, "cov_type_p_z_c": "full"},
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_architecture_is_decoded(browser, name, tmp_path):
+    settings = {"dataset": "digits", "n_clusters_j_list": [4], "z_j_dim_list": [3]} | MODELS[name]
+    model = untrained(settings, tmp_path / "page.html")
+    with opened(browser, tmp_path / "page.html") as page:
+        go(page, "play")
+        chosen = [
+            int(f.locator("[aria-pressed=true]").get_attribute("data-cluster-choice"))
+            for f in page.locator("fieldset").all()
+        ]
+        with torch.no_grad():
+            z = [prior.mean[k : k + 1] for prior, k in zip(model.prior, chosen, strict=True)]
+            expected = model.decode(z)[0].permute(1, 2, 0).numpy()
+        assert expected.std() > 0.005
+        assert np.abs(pixels(page, "[data-play]") / 255 - expected).max() < 0.03
+        for view in VIEWS + (["grid"] if len(chosen) > 1 else []):
+            go(page, view)
+
+
+@pytest.mark.parametrize("J", [1, 3])
+def test_names_of_files_do_no_harm(browser, J, tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for i in range(60):
+        pixels = rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{NASTY[i % len(NASTY)].replace('/', '／')}{i}.png")
+    settings = {"dataset": "folder", "data_dir": str(tmp_path / "photos"), "image_size": 16, "J_n_mixtures": J}
+    untrained(settings | {"n_clusters_j_list": [5], "z_j_dim_list": [2], "batch_size": 16}, tmp_path / "page.html")
+    check_views(browser, tmp_path / "page.html", VIEWS + (["grid"] if J > 1 else []), "balloon", "🎈")
+
+
+def test_names_of_classes_do_no_harm(browser, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in [HARM, *NASTY]:
+        folder = tmp_path / "photos" / name.replace("/", "／")
+        folder.mkdir(parents=True)
+        for i in range(8):
+            Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)).save(folder / f"{i}.png")
+    settings = {"dataset": "folder", "data_dir": str(tmp_path / "photos"), "image_size": 8}
+    untrained(settings | {"n_clusters_j_list": [5], "z_j_dim_list": [2], "batch_size": 16}, tmp_path / "page.html")
+    check_views(browser, tmp_path / "page.html", VIEWS, "grid", "onerror")
+
+
+def check_views(browser: Any, path: Path, views: list[str], nothing: str, something: str) -> None:
+    """Open every view and images found by their names, one of them for certain."""
+    with opened(browser, path, viewport={"width": 700, "height": 700}) as page:
+        for view in views:
+            go(page, view)
+            assert not is_wider_than_the_window(page), view
+        page.locator("#query").fill(nothing)
+        page.locator("#results h2", has_text="0 images").wait_for()
+        page.locator("#query").fill(something)
+        page.locator("#results .gallery .thumb").first.hover()
+        page.locator("#tooltip").wait_for(state="visible")
+        page.locator("#results .gallery .thumb").first.click()
+        assert page.locator("#dialog").is_visible()
+        assert not is_wider_than_the_window(page)
+
+
+# --- the shipped model of MNIST
+
+
+@pytest.mark.real_data
+def test_the_page_of_mnist_is_small_and_fast(browser, tmp_path):
+    if "MFCVAE_DATA" not in os.environ:
+        pytest.skip("MFCVAE_DATA does not name a data_dir that holds MNIST")
+    words = ["--model_path", str(ROOT / "pretrained_models" / "mnist.pt"), "--data_dir", os.environ["MFCVAE_DATA"]]
+    for split in ("test", "train"):
+        path = tmp_path / f"{split}.html"
+        started = time.process_time()
+        assert report.main([*words, "--split", split, "--output", str(path)]) == 0
+        assert time.process_time() - started < 2 * 20  # on two cores
+        assert path.stat().st_size < 15e6
+        with opened(browser, path) as page:
+            painted = """() => { const canvas = document.querySelector(".thumb canvas");
+                return canvas && canvas.getContext("2d").getImageData(0, 0, 28, 28).data.some(value => value > 99)
+                    && performance.now(); }"""
+            assert page.wait_for_function(painted, polling="raf").json_value() < 2000
+            for view in [*VIEWS, "grid"]:
+                go(page, view)
+            page.locator("#query").fill("image 1234")
+            page.locator("#results .gallery .thumb").first.click()
+            assert page.locator("#dialog .other").count() == 25
