@@ -247,3 +247,15 @@ def test_every_flag_in_the_text_is_known(page):
 def test_python_is_python(page):
     for block in blocks(page, "python"):
         compile(block, str(page), "exec")
+
+
+def test_every_question_is_answered_by_a_command_and_a_page():
+    """The page of questions is one click from the README, and what stands behind an answer one more."""
+    faq = ROOT / "docs/faq.md"
+    assert faq in set(linked_files(ROOT / "README.md"))
+    questions = re.split(r"^## ", faq.read_text(), flags=re.MULTILINE)[1:]
+    assert len(questions) >= 16
+    for question in questions:
+        assert "```bash" in question, question.splitlines()[0]
+    answered = [question for question in questions if re.search(r"\]\([\w./]+\.md(#[\w-]+)?\)", question)]
+    assert len(answered) >= 16
