@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from config import Config, load_config, parse_flags
+from docs import site_source
 from docs.site_source import linked_files, links, pages
 from flags import FlagParser
 from utils import UserError
@@ -222,6 +223,19 @@ def test_every_page_is_reached_from_the_readme():
         seen.add(page)
         waiting += [file for file in linked_files(page) if file.suffix == ".md" and file not in seen]
     assert set(PAGES) <= seen
+
+
+def test_the_site_has_every_page():
+    named = set(re.findall(r"([\w./]+\.md)$", (ROOT / "mkdocs.yml").read_text(), flags=re.MULTILINE))
+    assert named == {str(page.relative_to(ROOT)) for page in pages()}
+
+
+def test_the_source_of_the_site_holds_what_its_pages_link_to(tmp_path):
+    assert site_source.main(["--output", str(tmp_path / "source")]) == 0
+    assert (tmp_path / "source/graphics/two_facets.png").is_file()
+    for page in pages():
+        copy = tmp_path / "source" / page.relative_to(ROOT)
+        assert all((copy.parent / link.partition("#")[0]).exists() for link in links(copy) if "://" not in link), page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

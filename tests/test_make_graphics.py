@@ -12,7 +12,7 @@ from matplotlib.text import Text
 from PIL import Image
 from test_eval_scripts import tiny_model
 
-from docs import make_graphics
+from docs import make_graphics, screenshots
 from docs.guide_figures import largest_pairs
 from docs.site_source import linked_files, pages
 from evaluation.opening import observe_model
@@ -78,3 +78,8 @@ def test_the_same_images_are_grouped_twice():
 def test_an_unknown_figure_is_answered_with_the_known_ones():
     with pytest.raises(UserError, match="mnis: no such figure; choose from intuition, .*mnist"):
         make_graphics.main(["mnis"])
+
+
+def test_a_page_that_is_not_there_is_not_drawn(tmp_path):
+    with pytest.raises(UserError, match="report.html: no such file; make demo writes that of the demo"):
+        screenshots.main(["--page", str(tmp_path / "report.html")])
