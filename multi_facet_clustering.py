@@ -36,12 +36,16 @@ from load_model import load_model_from_save_dict, save_model, settings_of_start
 from readers.memory import are_pictures, images_in_memory, own_images_of, pixels_of_pictures
 from readers.own_images import OWN_READERS, OwnImages
 from readers.sources import open_images, read_all
+from reporting.opening import write_report
 from tracking.run_folder import read_metrics
 from train import INTERRUPTED, train
 from utils import PROJECT, UserError, make_folder, preserved_random_state, resolve_device, shown
 
 RECIPE = PROJECT / "configs" / "folder.yml"
 """The settings that hold where nothing else is said."""
+
+OUTPUT = ("do_vis_train", "do_vis_test", "do_vis_sample_generations_per_cluster", "report")
+"""What a run that is not kept does without."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -177,7 +181,7 @@ class MultiFacetClustering(ClusterMixin, TransformerMixin, BaseEstimator):
             if not _is_npz(X) and self.image_size is None:
                 del named["image_size"]
         if self.run_dir is None:
-            place |= dict.fromkeys(("do_vis_train", "do_vis_test", "do_vis_sample_generations_per_cluster"), False)
+            place |= dict.fromkeys(OUTPUT, False)
         flags = {"config_args_path": str(RECIPE)} | place | named | images | dict(self.settings or {})
         start = flags.get("continue_from")
         return resolve(settings_of_start(str(start), {}) if start else file_settings(flags), flags, {})
@@ -318,11 +322,22 @@ class MultiFacetClustering(ClusterMixin, TransformerMixin, BaseEstimator):
     @_in_one_line
     def figure(self, X: Any, facet: int = 0, n_images: int = 10) -> Figure:
         """A row per cluster of a facet with its most confident images of X."""
-        images, j = self._images(X), self._checked_facet(facet)
+        observed = self._observed(X)
+        return top_examples(observed, self._checked_facet(facet), n_images)
+
+    @_in_one_line
+    def report(self, X: Any, path: str | Path = "report.html") -> Path:
+        """Write a page of HTML to look at facets, clusters and images of X, and to play with (docs/report.md)."""
+        make_folder(Path(path).absolute().parent)
+        write_report(self._observed(X), Path(path), getattr(self, "history_", ()))
+        return Path(path)
+
+    def _observed(self, X: Any) -> Observed:
+        """What the model says about images without labels."""
+        images = self._images(X)
         spec = replace(self.model_.spec, label_names=(), class_names=())
         split = Split(images, torch.empty(len(images), 0, dtype=torch.long))
-        observed = Observed(self.model_, self.config_, spec, split, None, self._predicted(images))
-        return top_examples(observed, j, n_images)
+        return Observed(self.model_, self.config_, spec, split, None, self._predicted(images))
 
     def _checked_facet(self, facet: int) -> int:
         """A facet that is there."""

@@ -117,6 +117,11 @@ def test_decoding_swapping_and_sampling(fitted):
     assert len(fitted.figure(X, facet=1).axes) > 0
 
 
+def test_the_report_is_a_page(fitted, tmp_path):
+    path = fitted.report(digits()[:40], tmp_path / "deeper" / "page.html")
+    assert path.stat().st_size > 10_000 and "<html" in path.read_text(encoding="utf-8")
+
+
 def test_a_saved_model_is_loaded(fitted, tmp_path):
     fitted.save(tmp_path / "deeper" / "model.pt")
     loaded = MultiFacetClustering.load(tmp_path / "deeper" / "model.pt")
@@ -341,6 +346,7 @@ BAD_USE: dict[str, tuple[Callable[[MultiFacetClustering], Any], str]] = {
     "no pairs": (lambda m: m.swap(ONES[:2], ONES[:3]), "X_1 has 2 images and X_2 3; give pairs"),
     "no facet to swap": (lambda m: m.swap(ONES[:2], ONES[:2], facet=2), "facet = 2: the model has the facets 0 to 1"),
     "no facet to draw": (lambda m: m.figure(ONES[:2], facet=-1), "facet = -1"),
+    "a report on no images": (lambda m: m.report(np.ones((0, 8, 8))), "there are no images"),
     "no samples": (lambda m: m.sample(0), "n_samples = 0"),
     "half a sample": (lambda m: m.sample(1.5), "n_samples = 1.5"),
     "no cluster": (lambda m: m.sample(1, {0: 4}), "facet 0 has the clusters 0 to 3"),
@@ -360,7 +366,7 @@ def test_bad_input_to_other_methods_is_one_line(name, fitted):
 
 
 @pytest.mark.parametrize(
-    "method", ["predict", "predict_proba", "transform", "score", "decode", "sample", "save", "figure"]
+    "method", ["predict", "predict_proba", "transform", "score", "decode", "sample", "save", "figure", "report"]
 )
 def test_an_estimator_must_be_fitted_first(method):
     with pytest.raises(NotFittedError):
