@@ -374,3 +374,19 @@ def test_two_epochs_of_each_published_convolutional_configuration(tmp_path, name
     assert "test_metric/facet_weighted_acc_max" in rows[-1]
     assert ("test_metric/label_shape_acc_max" in rows[-1]) == name.startswith("3dshapes")
     assert len(list((tmp_path / "run" / "figures" / "epoch_0002").glob("*.png"))) >= 22
+
+
+def test_train_without_a_word_says_what_it_is_about_to_do(monkeypatch, capsys):
+    monkeypatch.setattr(train, "train", lambda config: print(f"trains {config.name}") or 0)
+    assert train.main([]) == 0
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert first.startswith("no flags were given: trains the published script's defaults, 402 epochs of fast_mnist")
+    assert "configs/demo.yml" in second and "--dry_run" in second
+    assert third == "trains fast_mnist_seed6000"
+    train.main(["--seed", "3"])
+    assert capsys.readouterr().out == "trains fast_mnist_seed3\n"
+
+
+def test_a_quiet_run_prints_nothing(tmp_path, capsys):
+    run_small(tmp_path, "a", "--quiet", "--n_epochs_per_progressive_step", "1", "1")
+    assert capsys.readouterr().out == ""
