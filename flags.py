@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-from utils import UserError, shown
+from utils import UserError, expand_home, shown
 
 
 class FlagParser(argparse.ArgumentParser):
@@ -38,6 +38,11 @@ class FlagParser(argparse.ArgumentParser):
     def flags(self) -> list[str]:
         """All flags that it knows."""
         return list(self._option_string_actions)
+
+    def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
+        """Read the words that are known, with ~ as the user's home; the others are given back."""
+        words = sys.argv[1:] if args is None else args
+        return super().parse_known_args([expand_home(word) for word in words], namespace)
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse would print before it ends the program."""

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_is_script = Path(sys.argv[0]).resolve().parent == Path(__file__).resolve().parent
-if _is_script and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+if Path(sys.argv[0]).resolve().parent == Path(__file__).resolve().parent:  # a script, no notebook and no test
+    os.environ["MPLBACKEND"] = "agg"  # figures are only written; matplotlib refuses to be imported with an unknown one
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 if sys.platform == "darwin":  # PyTorch reads it when it is loaded: what Apple's GPUs lack is computed on the CPU
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")

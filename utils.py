@@ -5,9 +5,11 @@ PyTorch takes seconds to import and is not needed to read words: what needs it i
 
 from __future__ import annotations
 
+import glob
 import os
 import random
 import threading
+import time
 import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator
@@ -129,6 +131,12 @@ def needed(package: str, purpose: str) -> Iterator[None]:
         ) from error
 
 
+def expand_home(word: str) -> str:
+    """~/x and ~user/x as shells expand them; they leave alone what is quoted, in YAML, or behind --name=."""
+    flag, is_flag, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return flag + is_flag + (os.path.expanduser(value) if value.startswith("~") else value)
+
+
 def make_folder(path: Path) -> Path:
     """Create a folder and its parents, or say why it cannot be written to."""
     try:
@@ -168,6 +176,7 @@ def write_atomically(path: Path, write: Callable[[Path], object], is_durable: bo
     With is_durable not even when the machine itself stops: the content is on the disk before the name is. A full disk
     or a missing permission is a UserError; the old file stays as it was.
     """
+    _remove_leftovers(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         write(temporary)
@@ -181,3 +190,11 @@ def write_atomically(path: Path, write: Callable[[Path], object], is_durable: bo
     finally:
         with suppress(OSError):  # the folder itself may be what is wrong
             temporary.unlink()
+
+
+def _remove_leftovers(path: Path, seconds: float = 3600) -> None:
+    """Delete what a process that was killed while it wrote `path` has left; one that writes changes it every hour."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with suppress(OSError):
+            if time.time() - leftover.stat().st_mtime > seconds:
+                leftover.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
@@ -10,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from flags import unknown
 from settings.yaml_files import YamlError, parse_yaml
-from utils import UserError, shown
+from utils import UserError, expand_home, shown
 
 EVERYDAY = (
     *("config_args_path", "dataset", "data_dir", "image_size", "J_n_mixtures", "n_clusters_j_list", "z_j_dim_list"),
@@ -35,7 +36,8 @@ def read_words(
     Raises:
         UserError: an unknown setting, or one without a value or with several.
     """
-    known, unread = _parser(fields).parse_known_args(words)
+    typed = sys.argv[1:] if words is None else words
+    known, unread = _parser(fields).parse_known_args([expand_home(word) for word in typed])
     if unread:
         flag = next((word for word in unread if word.startswith("--")), unread[0])
         if not flag.startswith("--"):

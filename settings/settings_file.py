@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from flags import unknown
 from settings.yaml_files import YamlError, read_yaml
-from utils import UserError, one_line, shown
+from utils import UserError, expand_home, one_line, shown
 
 log = logging.getLogger(__name__)
 
@@ -51,4 +51,5 @@ def read_settings_file(path: str, fields: Mapping[str, FieldInfo]) -> dict[str, 
         if key not in fields and key not in KEYS_WITHOUT_READER:
             raise UserError(f"{path}: {unknown('setting', key, fields)}")
     # A file names itself, or holds '', in config_args_path: where settings come from is decided by the flag alone.
-    return {key: settings[key] for key in settings if key in fields and key != "config_args_path"}
+    known = {key: settings[key] for key in settings if key in fields and key != "config_args_path"}
+    return {key: expand_home(value) if isinstance(value, str) else value for key, value in known.items()}

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -22,9 +23,10 @@ from conftest import Payload, write_3dshapes, write_svhn
 from PIL import Image
 
 import train
-from config import build_config
+from config import build_config, load_config
+from flags import FlagParser
 from readers.published import MNIST_BYTES
-from utils import UserError, make_folder, needed, write_atomically
+from utils import UserError, expand_home, make_folder, needed, write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTHS = [f"--{part}_dims" for part in ("enc_backbone", "dec_backbone", "dec_rung")]
@@ -819,6 +821,52 @@ def test_a_loss_that_is_not_a_number(tmp_path):
     message = complaint(tiny(tmp_path, *flags))  # the run has begun: nothing of it is deleted unasked
     assert_says(message, "init_lr (10000000000.0 there, 0.0005 now)", "--overwrite")
     assert train.main(tiny(tmp_path, *flags, "--overwrite")) == 0
+
+
+ADVICE = {
+    "same images": ({"data_init": True}, "fp32", True, "all images are the same, which data_init cannot scale"),
+    "large steps": ({"init_lr": 0.5}, "bf16", False, "init_lr = 0.5 is large: .* a lower --init_lr, 5e-4 say"),
+    "few digits": ({}, "bf16", False, "--precision fp32, or a lower --init_lr"),
+    "anything": ({}, "fp32", True, r"a lower --init_lr \(now 0.0005\), or a larger sigma_multiplier_p_x_z"),
+}
+
+
+@pytest.mark.parametrize(("settings", "precision", "is_constant", "words"), ADVICE.values(), ids=ADVICE)
+def test_advice_on_a_loss_names_what_is_likely(settings, precision, is_constant, words):
+    images = torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
+    if not is_constant:
+        images[0] = 1
+    training = SimpleNamespace(config=build_config(settings), precision=precision)
+    assert re.search(words, train.advice_on_loss(training, SimpleNamespace(train=SimpleNamespace(images=images))))
+
+
+def test_a_path_below_the_users_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / "settings.yml"
+    path.write_text("data_dir: ~/images\n")
+    config = load_config(["--config_args_path=~/settings.yml", "--results_dir", "~/runs"])
+    assert (config.data_dir, config.results_dir) == (f"{tmp_path}/images", f"{tmp_path}/runs")
+    parser = FlagParser("")
+    parser.add_argument("--output", type=Path)
+    assert parser.parse_args(["--output=~/a.csv"]).output == tmp_path / "a.csv"
+    assert expand_home("--name=a~b") == "--name=a~b"
+
+
+def test_a_backend_of_matplotlib_that_does_not_exist(tmp_path):
+    environment = os.environ | {"MPLBACKEND": "nonsense"}
+    command = [sys.executable, str(ROOT / "train.py"), *tiny(tmp_path, "--dry_run")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_leftovers_of_a_killed_process_go_unless_it_may_still_write(tmp_path):
+    old, new, other = (tmp_path / name for name in (".t[1].csv.7.8.tmp", ".t[1].csv.9.8.tmp", ".u.csv.7.8.tmp"))
+    for path in (old, new, other):
+        path.touch()
+    for path in (old, other):
+        os.utime(path, (0, 0))
+    write_atomically(tmp_path / "t[1].csv", Path.touch)
+    assert [path.exists() for path in (old, new, other)] == [False, True, True]
 
 
 def test_data_that_were_missing(tmp_path):

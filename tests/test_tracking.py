@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -411,11 +412,13 @@ def test_a_run_that_is_being_trained_is_left_alone(tmp_path):
 
 
 def test_what_a_killed_process_was_writing_is_cleared_away(tmp_path):
-    leftover = tmp_path / "run" / ".checkpoint.pt.123.tmp"
-    leftover.parent.mkdir()
-    leftover.touch()
+    names = (".checkpoint.pt.123.tmp", "figures/epoch_0001/.a.png.1.2.tmp", "evaluation/.b.csv.1.2.tmp")
+    leftovers = [tmp_path / "run" / name for name in names]
+    for leftover in leftovers:
+        leftover.parent.mkdir(parents=True, exist_ok=True)
+        leftover.touch()
     RunFolder.open(build_config({"results_dir": str(tmp_path), "run_name": "run"})).close()
-    assert not leftover.exists()
+    assert not any(leftover.exists() for leftover in leftovers)
 
 
 FOUR_EPOCHS = build_config({"do_progressive_training": False, "n_epochs": 4})
@@ -440,3 +443,29 @@ def test_a_line_is_said_beside_the_bar(monkeypatch, capsys, is_terminal):
     progress.say("facet 0 joins")
     progress.close()
     assert "facet 0 joins\n" in capsys.readouterr().out
+
+
+LOCK_ERRORS = {
+    "NFS without locks": (
+        OSError(errno.ENOLCK, "No locks available"),
+        "cannot lock .*No locks available; .*--results_dir",
+    ),
+    "not supported": (OSError(errno.EOPNOTSUPP, "Not supported"), "cannot lock .*Not supported; .*--results_dir"),
+    "others' folder": (PermissionError(13, "Permission denied"), "Permission denied; .*--run_name or --results_dir"),
+}
+
+
+@pytest.mark.parametrize(("error", "words"), LOCK_ERRORS.values(), ids=LOCK_ERRORS)
+def test_a_lock_that_is_refused_names_its_remedy(tmp_path, monkeypatch, error, words):
+    monkeypatch.setattr(run_folder.FileLock, "acquire", Mock(side_effect=error))
+    with pytest.raises(UserError, match=words) as caught:
+        RunFolder.open(build_config({"results_dir": str(tmp_path), "run_name": "run"}))
+    assert ("--run_name" in str(caught.value)) == isinstance(error, PermissionError)
+
+
+def test_a_user_without_a_home_has_no_key(monkeypatch):
+    monkeypatch.delenv("NETRC")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # what it does for one without an entry
+    monkeypatch.setattr(Path, "home", Mock(side_effect=RuntimeError("Could not determine home directory.")))
+    assert not weights_and_biases.has_wandb_key(build_config({}), {})

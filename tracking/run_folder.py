@@ -67,8 +67,9 @@ class RunFolder:
 
     def _prepare(self, config: Config) -> None:
         """Clear away what should go, and see that what stays is this run's."""
-        for leftover in self.path.glob(".*.tmp"):  # of a process that was killed while it wrote
-            leftover.unlink(missing_ok=True)
+        for folder in (self.path, self.path / "figures", self.path / "evaluation"):
+            for leftover in folder.rglob(".*.tmp") if folder != self.path else folder.glob(".*.tmp"):
+                leftover.unlink(missing_ok=True)  # of a process that was killed while it wrote
         if config.overwrite:
             self._clear()
         config_path = self.path / "config.yml"
@@ -97,9 +98,14 @@ class RunFolder:
             raise InUse(
                 f"{self.path} is in use: another process trains this run; wait for it, or choose another --run_name"
             ) from None
-        except OSError as error:
+        except PermissionError as error:
             raise UserError(
-                f"cannot write {self._lock.lock_file}: {error.strerror}; choose another --run_name"
+                f"cannot write {self._lock.lock_file}: {error.strerror}; choose another --run_name or --results_dir"
+            ) from None
+        except OSError as error:  # NFS without its lock service, say: no name helps there
+            raise UserError(
+                f"cannot lock {self._lock.lock_file}: {one_line(error.strerror or error)}; choose another "
+                "--results_dir, on a file system with locks"
             ) from None
         except NotImplementedError:  # a file system without locks
             log.warning("%s: this file system has no locks; make sure that no other process trains this run", self.path)

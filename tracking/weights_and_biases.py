@@ -320,7 +320,7 @@ def _login_key(config: Config, settings: Mapping[str, str]) -> str | None:
 
 def _netrc_has_key(url: str) -> bool:
     """Whether the user's netrc knows the server."""
-    path = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
+    path = Path(os.path.expanduser(os.environ.get("NETRC", "~/.netrc")))  # without a home there is no such file
     try:
         hosts = netrc.netrc(path).hosts
     except (OSError, netrc.NetrcParseError):
