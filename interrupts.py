@@ -5,6 +5,7 @@ Scripts import this module before all others, which take seconds: until `run_scr
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -30,6 +31,9 @@ def run_script(main: Callable[[], int | None]) -> None:
     """Run a script's main(); a UserError becomes one line on stderr and exit status 2, Ctrl-C status 130."""
     from utils import UserError
 
+    for stream in (sys.stdout, sys.stderr):  # a terminal may lack the characters of a name
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

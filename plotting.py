@@ -6,11 +6,13 @@ and threads share no state. The style is set on the objects instead of in rcPara
 
 from __future__ import annotations
 
+import logging
 import re
 import textwrap
 import threading
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,9 +20,10 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -332,9 +335,9 @@ def wrap_title(title: str, width: float) -> str:
 
 def text_width(texts: Iterable[str], size: float, weight: str = "normal") -> float:
     """Inches that the widest of the texts takes in a line, 0 for no texts."""
-    font = FontProperties(size=size, weight=weight)
     # Digits are all equally wide: the labels of 200 clusters are a handful of patterns, and measuring is slow.
     patterns = {re.sub(r"\d", "0", text) for text in texts}
+    font = FontProperties(family=fonts_for(patterns), size=size, weight=weight)
     widths = (text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] for text in patterns)
     return 1.05 * max(widths, default=0) / 72  # drawn in whole pixels, a line can be a few percent wider
 
@@ -342,6 +345,31 @@ def text_width(texts: Iterable[str], size: float, weight: str = "normal") -> flo
 def text_height(n_lines: int, size: float) -> float:
     """Inches that lines of text take."""
     return n_lines * LINE_HEIGHT * size / 72
+
+
+def fonts_for(texts: Iterable[str]) -> list[str]:
+    """Matplotlib's font, then installed ones that have what it lacks; what none of them has becomes boxes."""
+    fonts, characters = FontProperties().get_family(), {ord(c) for text in texts for c in text if c.isprintable()}
+    lacking = characters - _characters(findfont(FontProperties()))
+    for font in fontManager.ttflist if lacking else ():
+        if lacking & _characters(font.fname) and not font.name.startswith("Last Resort"):  # which has but boxes
+            fonts, lacking = [*fonts, font.name], lacking - _characters(font.fname)
+            logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it may have no bold letters
+    if lacking:
+        warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from", UserWarning)  # one per character and drawing
+        _warn_once(
+            "figures: no installed font has all characters of the names, some are boxes; fonts-noto-cjk has most"
+        )
+    return fonts
+
+
+@cache
+def _characters(path: str) -> frozenset[int]:
+    """The characters that a font file has."""
+    return frozenset(get_font(path).get_charmap())
+
+
+_warn_once = cache(logging.getLogger(__name__).warning)
 
 
 def plain(texts: Iterable[str]) -> list[str]:
@@ -354,6 +382,11 @@ def save_figure(figure: Figure, path: Path, formats: Sequence[str] = ("png",)) -
     path = Path(path)
     stem = path.stem if path.suffix.lower() in (".png", ".pdf", ".svg") else path.name  # a dot may be part of a name
     make_folder(path.parent)
+    ticks = [label for axes in figure.axes for label in (*axes.get_xticklabels(), *axes.get_yticklabels())]
+    texts = {*figure.findobj(Text), *ticks}
+    if len(fonts := fonts_for(text.get_text() for text in texts)) > 1:
+        for text in texts:
+            text.set_fontfamily(fonts)
     options: dict[str, dict[str, Any]] = {
         "png": {"pil_kwargs": {"compress_level": 2}},
         "pdf": {"metadata": {"CreationDate": None}},  # same figure, same bytes

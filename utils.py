@@ -24,6 +24,8 @@ PROJECT = Path(__file__).resolve().parent
 """The project's folder: what comes with the code (configs/, pretrained_models/, graphics/) lies in it."""
 NOT_DRAWN = {"Cc", "Cs", "Zl", "Zp"}
 """Unicode's categories of control codes, halves of pairs, and separators of lines and paragraphs."""
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""With which a cell begins that a spreadsheet takes for a formula."""
 MAX_MESSAGE = 3000
 """Characters of an error's line; values that it quotes have at most 200 each."""
 
@@ -49,8 +51,8 @@ def _escaped(character: str) -> str:
 
 
 def one_line(error: BaseException | str, length: int = 200) -> str:
-    """The first `length` characters of what an error says, on one line; its type where it says nothing."""
-    return " ".join(str(error).split())[:length] or type(error).__name__
+    """The first `length` characters of what an error says, printable, on one line; its type where it says nothing."""
+    return printable(" ".join(str(error).split())[:length]) or type(error).__name__
 
 
 def shown(value: object, length: int = 200) -> str:
@@ -60,6 +62,11 @@ def shown(value: object, length: int = 200) -> str:
     except ValueError:  # a whole number of more than 4,300 digits
         return "a number of more digits than can be shown"
     return text if len(text) <= length else f"{text[:length]} ..."
+
+
+def csv_cell(text: str) -> str:
+    """A name as a cell of a CSV file: with an apostrophe before it where a spreadsheet would run it as a formula."""
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
 def resolve_device(name: str) -> torch.device:

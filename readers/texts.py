@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from utils import UserError, printable
@@ -22,7 +23,8 @@ def checked_label_names(names: Sequence[str], where: str) -> list[str]:
     Raises:
         UserError: one is empty or too long, or two are the same.
     """
-    shown = [printable(name.strip()) for name in names]
+    encoding = sys.getfilesystemencoding()  # they become part of file names
+    shown = [printable(name.strip()).encode(encoding, "backslashreplace").decode(encoding) for name in names]
     for number, name in enumerate(shown, start=1):
         n_bytes = len(name.encode())
         if not name:

@@ -13,11 +13,13 @@ import optuna
 import sqlalchemy
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 
-from utils import UserError, one_line
+from utils import UserError, needed, one_line
 
 log = logging.getLogger(__name__)
 
 SAY_AFTER_SECONDS = 5.0
+PACKAGES = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "mysqldb": "mysqlclient"}
+"""SQLAlchemy's name of a driver -> what pip calls it, where that is another name."""
 NO_ADDRESS = "--storage: not the address of a data base; write sqlite:///FILE or postgresql://USER@HOST/DATABASE"
 
 
@@ -51,6 +53,12 @@ class Database:
 
     def open(self, patience: int) -> RDBStorage:
         """Connect. A run whose worker was silent for `patience` seconds goes back into the queue, up to three times."""
+        dialect = self.url.get_dialect()
+        with needed(PACKAGES.get(dialect.driver, dialect.driver), f"--storage {self.shown}"):
+            dialect.import_dbapi()
+        logging.getLogger("sqlalchemy.pool").setLevel(
+            logging.CRITICAL
+        )  # its tracebacks say what `asked` says in a line
         try:
             storage = RDBStorage(
                 self.address,
@@ -88,11 +96,6 @@ class Database:
                 yield
         except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError):
             raise UserError(NO_ADDRESS) from None
-        except ImportError:
-            raise UserError(
-                f"--storage {self.shown}: the driver of this data base is not installed; for PostgreSQL: pip install "
-                "'psycopg[binary]'"
-            ) from None
         except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
             raise UserError(
                 f"--storage {self.shown}: cannot be used ({self.reason(error)}); check the address and the server, and "

@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import Callable
 
 from sweeps.definition import Backend, Sweep, check_machine, check_name, define_sweep
-from sweeps.optuna_backend import OptunaSweep
 from sweeps.processes import run_workers
 from sweeps.request import BackendName, JoinRequest, Sharing, StartRequest
 from sweeps.summary import report_sweep, write_summary
@@ -16,7 +15,7 @@ from sweeps.variation import Variation
 from sweeps.wandb_backend import WandbSweep
 from tracking.weights_and_biases import has_wandb_key, requested_mode, wandb_settings
 from train import INTERRUPTED
-from utils import UserError
+from utils import UserError, needed
 
 
 def start_sweep(request: StartRequest) -> int:
@@ -117,6 +116,8 @@ def _backend_kind(sweep: Sweep, sharing: Sharing) -> BackendName:
 def _open_backend(sweep: Sweep, sharing: Sharing, sweep_id: str = "") -> Backend:
     """The backend of a sweep, not yet started or joined."""
     if _backend_kind(sweep, sharing) == "optuna":
+        with needed("optuna", "--backend optuna"):
+            from sweeps.optuna_backend import OptunaSweep
         return OptunaSweep(sweep, sharing.storage, sharing.patience)
     if sharing.storage:
         raise UserError("--storage: belongs to --backend optuna; wandb keeps its sweeps itself")

@@ -16,7 +16,7 @@ from evaluation.metric_names import SCORES, Metric, metrics_in
 from plotting import save_figure, seed_stability
 from sweeps.definition import file_name
 from sweeps.results import RunResult, best_facet
-from utils import UserError, make_folder, write_atomically
+from utils import UserError, csv_cell, make_folder, write_atomically
 
 Curves = dict[str, dict[str, np.ndarray]]
 """Label ('loss' without labels) -> name of a run -> (n, 2) epoch and accuracy of its best facet."""
@@ -134,7 +134,8 @@ def write_summary(folder: Path, results: Sequence[RunResult]) -> None:
 def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     def write(temporary: Path) -> None:
         with temporary.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([header, *rows])
+            cells = [[csv_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+            csv.writer(file, lineterminator="\n").writerows([header, *cells])
 
     write_atomically(path, write)
 

@@ -854,7 +854,7 @@ def test_a_path_below_the_users_home(tmp_path, monkeypatch):
 
 def test_a_backend_of_matplotlib_that_does_not_exist(tmp_path):
     environment = os.environ | {"MPLBACKEND": "nonsense"}
-    command = [sys.executable, str(ROOT / "train.py"), *tiny(tmp_path, "--dry_run")]
+    command = [sys.executable, str(ROOT / "train.py"), *tiny(tmp_path, "--dry_run", "--n_batches_fade_in", "1")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -14,7 +14,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import optuna
 import pytest
@@ -243,9 +245,17 @@ def test_a_locked_data_base_is_said_after_a_while_and_waited_for(tmp_path, caplo
 # --- PostgreSQL, for several machines
 
 
+class Server(NamedTuple):
+    """A PostgreSQL server for tests."""
+
+    address: str
+    start: Callable[[], None]
+    stop: Callable[[], None]
+
+
 @pytest.fixture(scope="module")
-def postgresql(tmp_path_factory) -> Iterator[str]:
-    """The address of a data base on a server that lives as long as the tests of this file."""
+def server() -> Iterator[Server]:
+    """A server that lives as long as the tests of this file."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin")) + [Path(p).parent for p in [shutil.which("initdb")] if p]
     if not found:
         pytest.skip("no PostgreSQL server installed (Debian: apt-get install postgresql)")
@@ -262,12 +272,44 @@ def postgresql(tmp_path_factory) -> Iterator[str]:
     data, port = folder / "data", str(20000 + os.getpid() % 20000)
     call("initdb", "-D", str(data), "-U", "mfcvae", "--auth", "trust", "--no-sync")
     options = f"-c listen_addresses=127.0.0.1 -p {port} -c unix_socket_directories={folder} -c fsync=off"
-    call("pg_ctl", "-D", str(data), "-l", str(folder / "log"), "-o", options, "-w", "start")
+    address = f"postgresql://mfcvae@127.0.0.1:{port}/postgres"
+    start = partial(call, "pg_ctl", "-D", str(data), "-l", str(folder / "log"), "-o", options, "-w", "start")
+    stop = partial(call, "pg_ctl", "-D", str(data), "-m", "immediate", "stop")
+    start()
     try:
-        yield f"postgresql://mfcvae@127.0.0.1:{port}/postgres"
+        yield Server(address, start, stop)
     finally:
-        call("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
+        stop()
         shutil.rmtree(folder)
+
+
+@pytest.fixture
+def postgresql(server) -> str:
+    """The address of a data base on the server."""
+    return server.address
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_workers", ["1", "2"])
+def test_a_server_that_stops_in_the_middle_is_one_line_and_the_same_command_goes_on(tmp_path, server, n_workers):
+    flags = ["--results_dir", str(tmp_path), "--sweep_name", f"stopped{n_workers}", "--storage", server.address]
+    flags += [*LONG, "--seeds", "0", "1", "--workers", n_workers, "--patience", "4"]
+    first = spawn("start_sweep.py", *flags, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    folder = tmp_path / f"stopped{n_workers}"
+    wait_until(lambda: (folder / "digits_seed0" / "checkpoint.pt").exists(), first)
+    server.stop()
+    try:
+        said = first.communicate(timeout=300)[0]
+    finally:
+        server.start()
+    logs = "".join(log.read_text() for log in folder.glob("worker_*.log"))
+    assert first.returncode == 2, said
+    errors = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and "cannot be used" in errors[0] and "give the same command again" in errors[0]
+    assert "Traceback" not in said + logs
+    again = spawn("start_sweep.py", *flags, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    said = again.communicate(timeout=300)[0]
+    assert again.returncode == 0 and "2 runs: 2 finished" in said, said
 
 
 @pytest.mark.slow
