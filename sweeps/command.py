@@ -105,7 +105,7 @@ def add_sharing_flags(parser: FlagParser) -> None:
     )
     parser.add_argument(
         "--workers",
-        type=positive_int,
+        type=worker_count,
         default=default.workers,
         help="processes; they share this machine's cores [1]",
     )
@@ -116,6 +116,14 @@ def add_sharing_flags(parser: FlagParser) -> None:
         metavar="SECONDS",
         help="a worker that is not heard of for this long is given up, and another takes its run (Optuna) [120]",
     )
+
+
+def worker_count(text: str) -> int:
+    """A number of processes that a machine may start; each takes some hundred megabytes."""
+    count, most = positive_int(text), max(64, 4 * (os.cpu_count() or 1))
+    if count > most:
+        raise argparse.ArgumentTypeError(f"{text} processes are more than the {most} that this machine should start")
+    return count
 
 
 def sharing_of(arguments: argparse.Namespace) -> Sharing:
