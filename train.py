@@ -41,7 +41,7 @@ from datasets import (
 )
 from evaluation.baselines import baselines
 from evaluation.figures import are_due, generation_figures, split_figures
-from evaluation.health import describe_health, measure_health
+from evaluation.health import advice_on_loss, describe_health, measure_health
 from evaluation.metric_names import Metric, loss_term_name
 from evaluation.predictions import SCALAR_TERMS, Forward, at_means, observe, predict, predict_with_terms
 from evaluation.score_table import report
@@ -196,24 +196,12 @@ def train_epoch(training: Training, dataset: Dataset, epoch: int) -> dict[str, f
         first += len(batch)
     means = dict(zip(SCALAR_TERMS, (sums / len(train)).tolist(), strict=True))
     if not means["loss"] < float("inf"):
-        raise UserError(f"the loss is {means['loss']} in epoch {epoch}; {advice_on_loss(training, dataset)}")
+        advice = advice_on_loss(config, training.precision, train.images)
+        raise UserError(f"the loss is {means['loss']} in epoch {epoch}; {advice}")
     found = split_labels(Split(torch.empty(0), labels), dataset.spec)
     numbers = summarise("train", clusters.cpu().numpy(), found, weighted=not dataset.spec.has_even_classes)
     terms = {loss_term_name(name): value for name, value in means.items()}
     return {Metric("loss", "train").name: means["loss"]} | terms | numbers
-
-
-def advice_on_loss(training: Training, dataset: Dataset) -> str:
-    """What is likely to have made the loss of an epoch not finite, and what would help."""
-    config, images = training.config, dataset.train.images
-    if config.data_init and bool((images == images[:1]).all()):
-        return "all images are the same, which data_init cannot scale: look at the images, or leave it out"
-    if config.init_lr > 1e-2:
-        return f"init_lr = {config.init_lr:g} is large: start again with --overwrite and a lower --init_lr, 5e-4 say"
-    if training.precision == "bf16":
-        return "start again with --overwrite and --precision fp32, or a lower --init_lr"
-    sigma = f"a larger sigma_multiplier_p_x_z (now {config.sigma_multiplier_p_x_z:g})"
-    return f"start again with --overwrite and a lower --init_lr (now {config.init_lr:g}), or {sigma}"
 
 
 def evaluate(training: Training, dataset: Dataset, coefficients: Coefficients) -> dict[str, float]:

@@ -216,3 +216,15 @@ def describe_health(numbers: Mapping[str, float], coefficients: Coefficients) ->
 def _clusters(n: int) -> str:
     """A number of clusters in words."""
     return "1 cluster" if n == 1 else f"{n} clusters"
+
+
+def advice_on_loss(config: Config, precision: str, images: Tensor) -> str:
+    """What is likely to have made a loss not finite, and what would help. images: (N, C, H, W) of the training."""
+    if config.data_init and bool((images == images[:1]).all()):
+        return "all images are the same, which data_init cannot scale: look at the images, or leave it out"
+    if config.init_lr > 1e-2:
+        return f"init_lr = {config.init_lr:g} is large: start again with --overwrite and a lower --init_lr, 5e-4 say"
+    if precision == "bf16":
+        return "start again with --overwrite and --precision fp32, or a lower --init_lr"
+    sigma = f"a larger sigma_multiplier_p_x_z (now {config.sigma_multiplier_p_x_z:g})"
+    return f"start again with --overwrite and a lower --init_lr (now {config.init_lr:g}), or {sigma}"

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from utils import UserError, needed, printable
+from utils import UserError, csv_cell, needed, printable
 
 Values = Mapping[str, Sequence[str] | np.ndarray]
 """Of some rows: name of a column -> its texts, whole numbers or fractions."""
@@ -82,7 +82,7 @@ class _Csv:
 
 def _digits(value: Any) -> str:
     """A value of a row as CSV has it."""
-    return f"{value:.7g}" if isinstance(value, float) else str(value)
+    return f"{value:.7g}" if isinstance(value, float) else csv_cell(value) if isinstance(value, str) else str(value)
 
 
 class _Json:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -24,6 +23,7 @@ from PIL import Image
 
 import train
 from config import build_config, load_config
+from evaluation.health import advice_on_loss
 from flags import FlagParser
 from readers.published import MNIST_BYTES
 from utils import UserError, expand_home, make_folder, needed, write_atomically
@@ -836,8 +836,7 @@ def test_advice_on_a_loss_names_what_is_likely(settings, precision, is_constant,
     images = torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
     if not is_constant:
         images[0] = 1
-    training = SimpleNamespace(config=build_config(settings), precision=precision)
-    assert re.search(words, train.advice_on_loss(training, SimpleNamespace(train=SimpleNamespace(images=images))))
+    assert re.search(words, advice_on_loss(build_config(settings), precision, images))
 
 
 def test_a_path_below_the_users_home(tmp_path, monkeypatch):

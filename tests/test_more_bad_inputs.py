@@ -212,7 +212,9 @@ def test_one_line_says_what_is_wrong(tmp_path, monkeypatch, model, script, prepa
     prepare(tmp_path)
     copy = copied_model(tmp_path, model)
     before = copy.read_bytes()
-    argv = [flag.replace("{d}", str(tmp_path)).replace("{model}", str(model)).replace("{copy}", str(copy)) for flag in flags]
+    argv = [
+        flag.replace("{d}", str(tmp_path)).replace("{model}", str(model)).replace("{copy}", str(copy)) for flag in flags
+    ]
     if script == "train":
         argv = tiny(tmp_path, *argv)
     with pytest.raises(UserError) as caught:
