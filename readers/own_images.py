@@ -114,7 +114,9 @@ def _open_folder(config: Config) -> _Folder:
     if os.path.isfile(path):
         remedy = "use --dataset npz" if path.suffix.lower() == ".npz" else "name the folder of the pictures"
         raise UserError(f"--data_dir {path}: a file, but dataset = folder; {remedy}")
-    has_labels = os.path.isfile(path / LABELS_FILE)
+    has_labels = os.path.lexists(path / LABELS_FILE)
+    if has_labels and not os.path.isfile(path / LABELS_FILE):
+        raise UserError(f"{path / LABELS_FILE}: not a file; put the table of labels there, or take this away")
     files = ImageFiles(list_images(path, {LABELS_FILE}), (3, side, side), config.max_megapixels)
     places = [page.file.relative_to(path).parts for page in files.pages]
     if has_labels:

@@ -68,6 +68,10 @@ class _PlainLoader(yaml.SafeLoader):
         """Leave a date the text that it is written as: no setting is a date."""
         return str(self.construct_scalar(node))
 
+    def refuse(self, node: Node) -> None:
+        """Refuse what no setting is: bytes would become text, and a set a list in an order that nobody wrote."""
+        raise ConstructorError(None, None, f"{one_line(node.tag.split(':')[-1])} is not read here", node.start_mark)
+
     def _misread(self, text: str, value: float, node: Node) -> ConstructorError:
         """What to say of a number that few people read as YAML does."""
         problem = (
@@ -79,6 +83,8 @@ class _PlainLoader(yaml.SafeLoader):
 _PlainLoader.add_constructor("tag:yaml.org,2002:int", _PlainLoader.construct_yaml_int)
 _PlainLoader.add_constructor("tag:yaml.org,2002:float", _PlainLoader.construct_yaml_float)
 _PlainLoader.add_constructor("tag:yaml.org,2002:timestamp", _PlainLoader.construct_date)
+for _kind in ("binary", "omap", "pairs", "set"):
+    _PlainLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _PlainLoader.refuse)
 
 
 def parse_yaml(text: str) -> Any:

@@ -43,7 +43,7 @@ def start_command(description: str | None, argv: Sequence[str] | None) -> int:
 def join_command(description: str | None, argv: Sequence[str] | None) -> int:
     """Read the words of attach_sweep.py and do what they say; the exit status."""
     parser = FlagParser(description)
-    parser.add_argument("--sweep_id", required=True, help="as start_sweep.py printed it")
+    parser.add_argument("--sweep_id", type=some_name, required=True, help="as start_sweep.py printed it")
     _add_name_flag(parser)
     add_sharing_flags(parser)
     arguments, settings = read_command(parser, argv)
@@ -85,7 +85,7 @@ def add_start_flags(parser: FlagParser) -> None:
 
 
 def _add_name_flag(parser: FlagParser) -> None:
-    parser.add_argument("--sweep_name", help="folder below results [<configuration>_sweep]")
+    parser.add_argument("--sweep_name", type=some_name, help="folder below results [<configuration>_sweep]")
 
 
 def add_sharing_flags(parser: FlagParser) -> None:
@@ -116,6 +116,13 @@ def add_sharing_flags(parser: FlagParser) -> None:
         metavar="SECONDS",
         help="a worker that is not heard of for this long is given up, and another takes its run (Optuna) [120]",
     )
+
+
+def some_name(text: str) -> str:
+    """A name, and not what a variable of a shell leaves that was never set."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("a name is needed, but this one is empty")
+    return text
 
 
 def worker_count(text: str) -> int:

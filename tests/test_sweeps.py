@@ -237,7 +237,7 @@ def test_an_unknown_wandb_sweep(tmp_path, monkeypatch):
     ],
 )
 def test_wandb_shares_out_the_runs_where_a_key_is_found(tmp_path, monkeypatch, flags, key, file, kind):
-    monkeypatch.setattr(entries, "OptunaSweep", lambda *_: pytest.fail("optuna"))
+    monkeypatch.setattr("sweeps.optuna_backend.OptunaSweep", lambda *_: pytest.fail("optuna"))
     monkeypatch.setattr(entries.WandbSweep, "__init__", lambda *_: pytest.fail("wandb"))
     monkeypatch.setenv("WANDB_API_KEY", key)
     if file:
