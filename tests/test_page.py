@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import shutil
@@ -25,6 +27,7 @@ from evaluation.opening import observe_model
 from evaluation.predictions import observe
 from load_model import load_model_from_save_dict
 from mfcvae import MFCVAE
+from reporting import decoder
 from reporting.names import read_names
 from reporting.opening import write_report
 
@@ -94,10 +97,8 @@ def is_wider_than_the_window(page: Any) -> bool:
 
 def pixels(page: Any, selector: str) -> np.ndarray:
     """What a canvas shows, (H, W, 3)."""
-    read = """canvas => [canvas.width, canvas.height,
-        ...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data]"""
-    width, height, *values = page.locator(selector).first.evaluate(read)
-    return np.array(values).reshape(height, width, 4)[..., :3]
+    url = page.locator(selector).first.evaluate("canvas => canvas.toDataURL()")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGB"))
 
 
 # --- a run of the demo
@@ -188,9 +189,12 @@ def test_a_lasso_lists_what_it_encloses(browser, demo):
         panel.get_by_label("Colour").select_option("label-0")
         assert "cube" in panel.locator(".legend").inner_text()
         panel.get_by_label("Colour").select_option("confidence")
+        panel.locator("canvas.map").scroll_into_view_if_needed()
         box = panel.locator("canvas.map").bounding_box()
-        corners = [(4, 4), (box["width"] - 4, 4), (box["width"] - 4, box["height"] - 4), (4, box["height"] - 4)]
-        page.mouse.move(box["x"] + 4, box["y"] + 4)
+        edge = 12  # the corners are round
+        right, bottom = box["width"] - edge, box["height"] - edge
+        corners = [(edge, edge), (right, edge), (right, bottom), (edge, bottom)]
+        page.mouse.move(box["x"] + edge, box["y"] + edge)
         page.mouse.down()
         for x, y in corners[1:]:
             page.mouse.move(box["x"] + x, box["y"] + y, steps=3)
@@ -321,7 +325,7 @@ MODELS = {
     },
     "normalised": {"model_type": "fc_vlae", "do_fc_batch_norm": True, "activation": "leaky_relu"},
     "one facet": {"model_type": "fc_vlae", "J_n_mixtures": 1},
-    "convolutions": {"model_type": "conv_vlae", "J_n_mixtures": 3, "cov_type_p_z_c": "full"},
+    "convolutions": {"model_type": "conv_vlae", "J_n_mixtures": 3, "cov_type_p_z_c": "full", "conv_width": 0.125},
 }
 
 
@@ -342,6 +346,16 @@ def test_every_architecture_is_decoded(browser, name, tmp_path):
         assert np.abs(pixels(page, "[data-play]") / 255 - expected).max() < 0.03
         for view in VIEWS + (["grid"] if len(chosen) > 1 else []):
             go(page, view)
+
+
+def test_a_decoder_that_is_too_large_is_left_out(browser, tmp_path, monkeypatch):
+    monkeypatch.setattr(decoder, "MAX_WEIGHTS", 10)
+    untrained({"dataset": "digits", "n_clusters_j_list": [4], "z_j_dim_list": [3]}, tmp_path / "page.html")
+    with opened(browser, tmp_path / "page.html") as page:
+        assert "too large for a page" in go(page, "play").inner_text()
+        go(page, "facet-0").locator("[data-image]").first.click()
+        assert page.locator("#dialog .probabilities li").count() == 2
+        assert page.locator("#dialog .other").count() == 0
 
 
 @pytest.mark.parametrize("J", [1, 3])

@@ -26,7 +26,7 @@ function card(j, k) {
       el("div", { class: "grow" },
         el("h3", {}, el("button", { class: "link clip", type: "button", "data-open-cluster": `${j}:${k}`, title: clusterName(j, k) }, clusterText(j, k))),
         el("div", { class: "size-bar", "aria-hidden": "true" }, el("i", { style: `width:${100 * cluster.size / largest}%` })),
-        el("p", { class: "muted" }, `${plural(cluster.size, "image")} · ${percent(cluster.size / facts.n_images, 1)} · confidence ${percent(cluster.confidence)} `, statusText(j, k)),
+        el("p", { class: "muted" }, `${plural(cluster.size, "image")} (${percent(cluster.size / facts.n_images)}) · confidence ${cluster.confidence.toFixed(2)} `, statusText(j, k)),
         el("div", { class: "tags" }, majorities(cluster)))),
     rows.map(([part, words]) => el("div", { class: "members" }, el("h4", {}, words), thumbs(cluster[part], words))));
 }

@@ -10,7 +10,6 @@ const NEAREST = 60;
 const REACH = 14;
 const MARGIN = 24;
 const PICTURE = 34;
-const FEW = 1000;
 
 // Whether a point is within a polygon of points: a ray to the right crosses its border an odd number of times.
 export function isWithin([x, y], polygon) {
@@ -54,7 +53,7 @@ class LatentMap {
   show(j, kind) {
     Object.assign(this, { j, kind, at: null, lasso: [] });
     this.colouring = colourings(j)[kind];
-    this.words.textContent = `${facetName(j)}: ${facts.facets[j].map}.`;
+    this.words.textContent = `${facts.facets[j].map}. Point at an image to see it; draw a loop around some to list them.`;
     this.canvas.setAttribute("aria-label", `Map of ${facetName(j)}. Arrow keys go from image to image, Enter lists those around.`);
     this.legend.replaceChildren(...this.colouring.keys.map(([colour, text]) => el("span", { class: "key" }, el("i", { style: `background:${colour}` }), text)));
     this.layOut();
@@ -78,15 +77,16 @@ class LatentMap {
       return axis ? height / 2 - offset : width / 2 + offset;
     }));
     this.squares = null;
-    this.paint();
+    this.paintGround();
   }
 
-  paint() {
-    const context = this.canvas.getContext("2d");
+  // What stays while one points and draws: all points and pictures.
+  paintGround() {
     const ratio = devicePixelRatio || 1;
+    this.ground = el("canvas", { width: this.canvas.width, height: this.canvas.height });
+    const context = this.ground.getContext("2d");
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.clearRect(0, 0, this.canvas.clientWidth, this.canvas.clientHeight);
-    const size = Math.max(2, Math.min(7, 260 / Math.sqrt(this.points.length)));
+    const size = this.pointSize();
     context.globalAlpha = this.points.length > 5000 ? 0.7 : 0.85;
     this.points.forEach(([x, y], i) => {
       context.fillStyle = this.colouring.colour(i);
@@ -96,6 +96,20 @@ class LatentMap {
     });
     context.globalAlpha = 1;
     if (this.pictures) this.paintPictures(context);
+    this.paint();
+  }
+
+  pointSize() {
+    return Math.max(2, Math.min(7, 260 / Math.sqrt(this.points.length)));
+  }
+
+  paint() {
+    const context = this.canvas.getContext("2d");
+    const ratio = devicePixelRatio || 1;
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, this.canvas.width, this.canvas.height);
+    context.drawImage(this.ground, 0, 0);
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
     const style = getComputedStyle(this.canvas);
     context.strokeStyle = context.fillStyle = style.color;
     if (this.lasso.length) {
@@ -110,7 +124,7 @@ class LatentMap {
     }
     if (this.at !== null) {
       context.beginPath();
-      context.arc(...this.points[this.at], size + 4, 0, 7);
+      context.arc(...this.points[this.at], this.pointSize() + 4, 0, 7);
       context.lineWidth = 2;
       context.stroke();
     }
@@ -125,8 +139,8 @@ class LatentMap {
         const square = `${Math.floor(x / PICTURE)}:${Math.floor(y / PICTURE)}`;
         if (!this.squares.has(square)) this.squares.set(square, { i, canvas: el("canvas", { width, height }) });
       });
-      const [squares, j] = [this.squares, this.j];
-      Promise.all([...squares.values()].map(({ i, canvas }) => draw(canvas, "images", i))).then(() => { squares.ready = true; if (this.j === j) this.paint(); });
+      const { squares } = this;
+      Promise.all([...squares.values()].map(({ i, canvas }) => draw(canvas, "images", i))).then(() => { squares.ready = true; if (this.squares === squares) this.paintGround(); });
     }
     if (!this.squares.ready) return;
     const side = PICTURE - 5;
@@ -226,8 +240,8 @@ export function mapPanel() {
   const map = new LatentMap();
   let [j, kind] = [facts.facets.length - 1, "cluster"];
   const colours = el("span");
-  map.pictures = facts.n_shown <= FEW;
-  const pictures = el("input", { type: "checkbox", checked: map.pictures, onchange: (event) => { map.pictures = event.target.checked; map.paint(); } });
+  map.pictures = true;
+  const pictures = el("input", { type: "checkbox", checked: true, onchange: (event) => { map.pictures = event.target.checked; map.paintGround(); } });
   const show = () => {
     const options = Object.entries(colourings(j)).map(([value, { text }]) => [value, text]);
     colours.replaceChildren(select("Colour", options, (value) => { kind = value; show(); }, kind));
@@ -238,7 +252,7 @@ export function mapPanel() {
   return [
     el("h1", {}, "Map of latents"),
     el("div", { class: "row" }, facets.length > 1 ? select("Facet", facets, (value) => { j = Number(value); show(); }, String(j)) : null, colours, el("label", { class: "check" }, pictures, "pictures")),
-    map.words, el("p", { class: "muted" }, "Point at an image to see it. Draw a loop around some to list them."),
+    map.words,
     map.canvas, map.legend, map.found,
   ];
 }
