@@ -60,8 +60,8 @@ def test_an_offline_run_holds_every_published_name(tmp_path):
     assert train.main([*argv, "first", *NO_FIGURES, "--n_epochs_per_progressive_step", "1", "1"]) == 0
     assert train.main([*argv, "run", "--vis_every_n_epochs", "2"]) == 0
     rows = history(tmp_path / "run")
-    assert len(rows) == 4
-    names = ["epoch", "epoch_lr", "train_metric/loss", "test_metric/loss"]
+    assert len(rows) == 4  # the page goes with the last epoch
+    names = ["report", "epoch", "epoch_lr", "train_metric/loss", "test_metric/loss"]
     names += [f"train_loss/{name}" for name in TRAIN_LOSS]
     names += [f"{split}_metric/{name}" for split in ("train", "test") for name in SCORES]
     names += [f"{split}_vis/{name}" for split in ("train", "test") for name in FIGURES]
@@ -76,7 +76,7 @@ def test_a_disabled_run_leaves_its_folder_whole(tmp_path, monkeypatch):
     argv = [*SMALL, "--results_dir", str(tmp_path), "--run_name", "run", "--save_model", "true"]
     assert train.main(argv) == 0
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"config.yml", "metrics.jsonl", "checkpoint.pt", "save_dict.pt", "figures", ".lock"}
+    assert names == {"config.yml", "metrics.jsonl", "checkpoint.pt", "save_dict.pt", "report.html", "figures", ".lock"}
     assert (tmp_path / "new_trained_models" / "run.pt").exists()
     settings = yaml.safe_load((tmp_path / "run" / "config.yml").read_text())
     assert build_config(settings).n_clusters_j_list == [6, 5]
