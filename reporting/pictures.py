@@ -20,6 +20,8 @@ MAX_SIDE = 40
 """Clusters of a facet in a grid, the largest ones."""
 N_COMPARED, N_COMPANIES = 16, 8
 """Clusters of a facet, and of another one, by which it is chosen beside what the facet is shown."""
+NEARLY = 0.8
+"""Of the largest difference: the largest cluster that reaches it is taken."""
 ALONE = FacetClusters(-1, [0])
 """In place of a second facet: nothing else varies."""
 MAX_COMBINED = 6000
@@ -68,7 +70,7 @@ def decoded_pictures(observed: Observed) -> Pictures:
 
 
 def telling_company(observed: Observed, j: int) -> list[int]:
-    """A cluster of every facet beside which the clusters of facet j look most different.
+    """A large cluster of every facet beside which the clusters of facet j look different.
 
     Beside a thin stroke style hardly shows. The other facets take their largest clusters in turn.
     """
@@ -78,7 +80,8 @@ def telling_company(observed: Observed, j: int) -> list[int]:
         if i != j:
             columns = FacetClusters(i, by_size(observed, i)[:N_COMPANIES])
             images = compose(observed.model, rows, columns, held)  # (R, Q, C, H, W)
-            held[i] = columns.clusters[int(images.std(axis=0).mean(axis=(1, 2, 3)).argmax())]
+            spread = images.std(axis=0).mean(axis=(1, 2, 3))  # (Q,)
+            held[i] = columns.clusters[int(np.argmax(spread >= NEARLY * spread.max()))]
     return held
 
 
