@@ -1,6 +1,7 @@
 # make demo   set up, train on data that comes with the dependencies, show accuracy and figures
 # make test   set up and run all tests: up to 12 minutes on two cores
 # make test-fast   those of a few seconds each: a minute and a half
+# make notebooks   run the notebooks of examples/ and keep their outputs
 # make check  set up, lint and check the types
 # make docs   set up, build the site of README.md and docs/ into site/html, with links checked
 # None of these needs a GPU, an account or a download of data.
@@ -15,7 +16,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-fast check docs setup graphics \
+.PHONY: demo test test-fast check docs notebooks setup graphics \
 	reproduce-mnist reproduce-3dshapes reproduce-3dshapes_1 reproduce-3dshapes_2 reproduce-svhn
 .DEFAULT_GOAL := demo
 
@@ -44,6 +45,9 @@ docs: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-docs.txt
 	$(BIN)/python -m docs.site_source
 	$(BIN)/mkdocs build --strict
+
+notebooks: setup
+	PYTHONPATH="$(CURDIR)" $(BIN)/jupyter execute --inplace examples/*.ipynb
 
 graphics: setup
 	$(BIN)/python -m docs.make_graphics $(ARGS)
