@@ -1,10 +1,9 @@
-"""The ray caster against hand-worked rays and the known geometry of 3DShapes; the file, its resuming and its errors."""
+"""The file that is rendered: its rows, its resuming, and what is in the way."""
 
 from __future__ import annotations
 
 from interrupts import run_script
 
-import colorsys
 import errno
 import os
 from collections.abc import Iterator
@@ -16,154 +15,17 @@ import numpy as np
 import pytest
 
 import rendering.hdf5_file
-from readers.threedshapes import FACTOR_VALUES, N_IMAGES, N_VALUES
+from readers.threedshapes import N_IMAGES, N_VALUES
 from render_3dshapes import main
-from rendering.comparison import edge_offsets, line_edges, read_reference
 from rendering.hdf5_file import CHUNK_ROWS, all_labels, wanted_rows, write_file
 from rendering.scene import (
-    CAPSULE,
-    CAPSULE_HEIGHT,
-    CAPSULE_RADIUS,
-    CHANNEL_LEVELS,
-    CUBE,
-    CYLINDER,
-    CYLINDER_HEIGHT,
-    CYLINDER_RADIUS,
-    FLOOR,
-    HUE_LEVELS,
-    OBJECT,
-    RAYS_PER_SIDE,
     SIDE_PIXELS,
-    SIDE_WALL,
-    SKY,
-    SKY_COLOUR,
-    SPHERE,
-    SPHERE_RADIUS,
-    hit_object,
-    light,
     render,
-    trace_object,
-    trace_room,
 )
 from utils import UserError
 
-SHARED = os.environ.get("MFCVAE_SHARED")
 FEW = {"floor_hue": [0, 3], "wall_hue": [5], "object_hue": [6], "scale": [2], "shape": [1, 2], "orientation": [7, 14]}
 FEW_ROWS = [np.ravel_multi_index((f, 5, 6, 2, s, o), N_VALUES) for f in (0, 3) for s in (1, 2) for o in (7, 14)]
-
-
-def centre_parts(orientation: int, shape: int = CUBE, scale: float = 1.0) -> np.ndarray:
-    """The part of the picture at every pixel's centre, (64, 64)."""
-    room = trace_room(FACTOR_VALUES["orientation"][orientation])
-    return trace_object(room, shape, scale).part.reshape(-1, SIDE_PIXELS, SIDE_PIXELS)[RAYS_PER_SIDE**2 // 2]
-
-
-# ------------------------------------------------------------------------------------------------ rays
-
-
-@pytest.mark.parametrize(
-    ("shape", "origin", "direction", "distance", "normal"),
-    [
-        (SPHERE, (0, -5, SPHERE_RADIUS), (0, 1, 0), 5 - SPHERE_RADIUS, (0, -1, 0)),
-        (SPHERE, (0, 0, 9), (0, 0, -1), 9 - 2 * SPHERE_RADIUS, (0, 0, 1)),
-        (CUBE, (0.5, -5, 1.5), (0, 1, 0), 4, (0, -1, 0)),
-        (CUBE, (5, 0.2, 0.3), (-1, 0, 0), 4, (1, 0, 0)),
-        (CUBE, (0.5, 0.5, 9), (0, 0, -1), 7, (0, 0, 1)),
-        (CUBE, (0, -2.5, 4), (0, 2**-0.5, -(2**-0.5)), 8**0.5, (0, 0, 1)),
-        (CYLINDER, (-5, 0, 1), (1, 0, 0), 5 - CYLINDER_RADIUS, (-1, 0, 0)),
-        (CYLINDER, (0.5, 0, 9), (0, 0, -1), 9 - CYLINDER_HEIGHT, (0, 0, 1)),
-        (CAPSULE, (0, -5, 2), (0, 1, 0), 5 - CAPSULE_RADIUS, (0, -1, 0)),
-        (CAPSULE, (0, 0, 9), (0, 0, -1), 9 - CAPSULE_HEIGHT, (0, 0, 1)),
-    ],
-)
-def test_hand_worked_rays(shape, origin, direction, distance, normal):
-    for origins in (np.array(origin, dtype=float), np.array([origin], dtype=float)):
-        found, found_normal = hit_object(shape, 1.0, origins, np.array([direction], dtype=float))
-        np.testing.assert_allclose(found, [distance], atol=1e-9)
-        np.testing.assert_allclose(found_normal, [normal], atol=1e-9)
-
-
-@pytest.mark.parametrize("shape", range(4))
-def test_rays_beside_or_behind_miss(shape):
-    directions = np.array([[0.0, 1, 0], [0, -1, 0], [0, 0, 1]])
-    origins = np.array([[2.0, -5, 1], [0, -5, 1], [0, 0, 5]])  # passes beside; runs away; starts above and goes up
-    assert np.isinf(hit_object(shape, 1.0, origins, directions)[0]).all()
-
-
-@pytest.mark.parametrize("shape", range(4))
-def test_objects_stand_on_the_floor_and_grow_with_scale(shape):
-    areas = [(centre_parts(7, shape, scale) == OBJECT).sum() for scale in FACTOR_VALUES["scale"]]
-    assert (np.diff(areas) > 0).all()
-    bottoms = [np.flatnonzero((centre_parts(7, shape, s) == OBJECT).any(1)).max() for s in FACTOR_VALUES["scale"]]
-    assert 50 <= min(bottoms) <= max(bottoms) <= 60  # in front of the wall's foot, in row 40, and inside the picture
-
-
-@pytest.mark.parametrize("shape", range(4))
-def test_normals_are_unit_vectors_towards_the_camera(shape):
-    view = trace_object(trace_room(-30.0), shape, 1.25)
-    np.testing.assert_allclose(np.linalg.norm(view.normal, axis=1), 1, atol=1e-9)
-    assert ((view.normal * view.direction).sum(1) <= 1e-9).all()
-
-
-# ------------------------------------------------------------------------------------------------ known geometry
-
-
-def test_front_view_has_sky_to_row_16_wall_to_39_and_floor_below():
-    column = centre_parts(7)[:, 3]
-    sky, floor = (column == SKY).sum(), (column == FLOOR).sum()
-    assert abs(sky - 17) <= 1
-    assert abs(SIDE_PIXELS - floor - 40) <= 1
-
-
-def test_object_is_in_the_middle_of_the_front_view():
-    for shape in range(4):
-        columns = np.flatnonzero((centre_parts(7, shape) == OBJECT).any(0))
-        assert columns.mean() == 31.5
-
-
-@pytest.mark.parametrize(
-    ("orientation", "column"),
-    [(0, 43), (1, 47), (2, 50), (3, 54), (4, 58), (10, 4), (11, 8), (12, 12), (13, 15), (14, 19)],
-)
-def test_room_corner_is_where_the_real_one_is(orientation, column):
-    is_side = centre_parts(orientation)[25] == SIDE_WALL  # a row that only walls cross, above the cube
-    edge = np.flatnonzero(is_side).min() if orientation < 7 else np.flatnonzero(is_side).max() + 1
-    assert abs(edge - column) <= 1.5
-
-
-@pytest.mark.parametrize("orientation", range(5, 10))
-def test_no_corner_is_seen_in_views_from_the_front(orientation):
-    assert not (centre_parts(orientation) == SIDE_WALL)[:, 2:-2].any()
-
-
-# ------------------------------------------------------------------------------------------------ colour
-
-
-def test_hue_levels_are_the_colours_of_hsv():
-    for hue in range(10):
-        np.testing.assert_allclose(CHANNEL_LEVELS[HUE_LEVELS[hue]], colorsys.hsv_to_rgb(hue / 10, 1, 1), atol=1e-9)
-
-
-def test_tables_sum_to_the_light_times_the_colour():
-    """A pixel inside one part is the mean over its rays of clip(colour x light + sheen): worked out here directly."""
-    factors, colours = (3, 6, 8, 4, SPHERE, 2), [np.array(colorsys.hsv_to_rgb(h / 10, 1, 1)) for h in (3, 6, 8)]
-    view = trace_object(trace_room(FACTOR_VALUES["orientation"][2]), SPHERE, FACTOR_VALUES["scale"][4])
-    diffuse, sheen = light(view, SPHERE, FACTOR_VALUES["scale"][4])
-    palette = np.stack([np.zeros(3), colours[0], colours[1], colours[1], colours[2]])  # by part
-    rays = np.minimum(palette[view.part] * diffuse[:, None] + sheen[:, None], 1)
-    rays[view.part == SKY] = SKY_COLOUR
-    expected = 255 * rays.reshape(-1, SIDE_PIXELS, SIDE_PIXELS, 3).mean(0)
-    assert np.abs(render(factors) - expected).max() <= 0.52  # rounding once here, and by 1/256 of a step in the tables
-
-
-def test_sky_is_the_known_colour():
-    assert render((0, 0, 0, 0, 0, 7))[0, 0].tolist() == [153, 226, 249]
-
-
-def test_shadow_lies_to_the_lower_right():
-    image = render((0, 5, 6, 7, SPHERE, 14)).astype(int)[..., 0]  # a red floor
-    left, right = image[58, :32], image[58, 32:]
-    assert right.min() < 120 < left[:8].min()
 
 
 # ------------------------------------------------------------------------------------------------ the file
@@ -352,6 +214,18 @@ def test_configuration_chooses_the_images(tmp_path, capsys):
     assert "holds 8 of 480,000 images" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_full_file_is_whole(tmp_path):
+    """About two minutes and 0.8 GB of disk."""
+    output = tmp_path / "3dshapes.h5"
+    assert write_file(output, {}) == N_IMAGES
+    with h5py.File(output) as file:
+        assert set(file) == {"images", "labels"}
+        assert file["images"].id.get_num_chunks() == N_IMAGES // CHUNK_ROWS
+        for row in np.random.default_rng(0).choice(N_IMAGES, 20, replace=False):
+            np.testing.assert_array_equal(file["images"][row], render(np.unravel_index(row, N_VALUES)))
+
+
 # ------------------------------------------------------------------------------------------------ bad input
 
 
@@ -417,60 +291,3 @@ def test_frames_to_compare_with(tmp_path, images, factors, message):
     np.savez(tmp_path / "frames.npz", **arrays)
     with pytest.raises(UserError, match=message):
         main(["--compare_with", str(tmp_path / "frames.npz"), "--figure", str(tmp_path / "pairs.png")])
-
-
-# ------------------------------------------------------------------------------------------------ the measuring
-
-
-def test_edge_offset_of_a_known_shift():
-    sky, wall = np.array([150.0, 220, 250]), np.array([0.0, 100, 255])
-    parts = np.repeat([0, 2], [20, 44])
-    rendered = np.where(np.arange(64)[:, None] < 20, sky, wall)
-    real = np.where(np.arange(64)[:, None] < 21, sky, wall)
-    real[21] = 0.75 * wall + 0.25 * sky
-    [(name, offset)] = line_edges(real, rendered, parts)
-    assert name == "wall top"
-    assert offset == pytest.approx(1.25)
-
-
-def test_rendered_frame_has_no_offset_from_itself():
-    factors = (0, 6, 3, 3, CAPSULE, 14)
-    image = render(factors)
-    offsets = edge_offsets(image, image, factors)
-    assert set(offsets) == {"wall top", "horizon", "wall corner", "silhouette"}
-    assert not np.concatenate(list(offsets.values())).any()
-
-
-def test_comparison_prints_a_table_and_draws(tmp_path, capsys):
-    factors = np.array([(0, 6, 3, 0, CUBE, 1), (0, 6, 3, 2, CAPSULE, 14)])
-    np.savez(tmp_path / "reference.npz", images=np.stack([render(row) for row in factors]), factors=factors)
-    figure = tmp_path / "figures" / "pairs.png"
-    main(["--compare_with", str(tmp_path / "reference.npz"), "--figure", str(figure)])
-    assert "all 2 frames: mean 0.00, largest 0.00" in capsys.readouterr().out
-    assert 0 < figure.stat().st_size < 500_000
-
-
-@pytest.mark.real_data
-@pytest.mark.skipif(not SHARED, reason="MFCVAE_SHARED does not name the folder with data/3dshapes_reference.npz")
-def test_real_frames_are_met():
-    images, factors = read_reference(Path(SHARED) / "data" / "3dshapes_reference.npz")
-    rendered = np.stack([render(row) for row in factors])
-    errors = np.abs(rendered.astype(float) - images).mean((1, 2, 3))
-    assert errors.mean() < 6
-    assert errors.max() < 16
-    for name in ("wall top", "horizon", "wall corner", "silhouette"):
-        per_frame = [edge_offsets(*frame).get(name) for frame in zip(images, rendered, factors, strict=True)]
-        offsets = [np.mean(np.abs(values)) for values in per_frame if values]
-        assert max(offsets) < 1.5, name
-
-
-@pytest.mark.slow
-def test_full_file_is_whole(tmp_path):
-    """About two minutes and 0.8 GB of disk."""
-    output = tmp_path / "3dshapes.h5"
-    assert write_file(output, {}) == N_IMAGES
-    with h5py.File(output) as file:
-        assert set(file) == {"images", "labels"}
-        assert file["images"].id.get_num_chunks() == N_IMAGES // CHUNK_ROWS
-        for row in np.random.default_rng(0).choice(N_IMAGES, 20, replace=False):
-            np.testing.assert_array_equal(file["images"][row], render(np.unravel_index(row, N_VALUES)))

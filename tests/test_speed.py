@@ -1,16 +1,9 @@
-"""Precision, compiled and recorded steps change nothing beyond rounding; the benchmark counts and times what it says."""
+"""Precision, compiled and recorded steps change nothing beyond rounding."""
 
 from __future__ import annotations
 
-import json
 import os
-import platform
-import subprocess
-import sys
-from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -20,14 +13,13 @@ from torch._inductor.utils import fresh_cache
 
 import train
 from config import Config, load_config
-from datasets import Dataset, Split, dataset_spec, load_dataset
+from datasets import Dataset, dataset_spec, load_dataset
 from initialisation import data_init
 from progressive import full_coefficients
 from speed import machine, steps
 from tracking.checkpoint import restore
 from tracking.run_folder import RunFolder
 
-HERE = Path(__file__).resolve().parent.parent
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -50,119 +42,6 @@ def assert_near(a: dict[str, float], b: dict[str, float], rtol: float) -> None:
     names = [name for name in a if name.startswith("train_loss/")]
     assert len(names) == 8
     torch.testing.assert_close([a[n] for n in names], [b[n] for n in names], rtol=rtol, atol=rtol)
-
-
-# --- what is chosen
-
-
-@pytest.mark.parametrize(
-    ("flags", "precision"),
-    [
-        ({"avx2", "fma"}, "fp32"),
-        ({"avx512f"}, "fp32"),
-        ({"avx512_bf16"}, "bf16"),
-        ({"amx_bf16"}, "bf16"),
-        (set(), "fp32"),
-    ],
-)
-def test_auto_is_bf16_where_the_processor_has_it(monkeypatch, caplog, flags, precision):
-    monkeypatch.setattr(machine, "cpu_flags", lambda: flags)
-    assert machine.resolve_precision(small_config(), CPU) == precision
-    assert machine.resolve_precision(small_config("--precision", "fp32"), CPU) == "fp32"
-    assert not caplog.records
-    assert machine.resolve_precision(small_config("--precision", "bf16"), CPU) == "bf16"
-    assert len(caplog.records) == (precision == "fp32")  # says that it has to be emulated
-
-
-@pytest.mark.parametrize("has_it", [False, True])
-def test_auto_on_a_gpu_asks_for_bf16_in_hardware(monkeypatch, has_it):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_it and not including_emulation)
-    assert machine.resolve_precision(small_config(), CUDA) == ("bf16" if has_it else "fp32")
-
-
-def test_the_flags_of_this_processor_are_read():
-    assert not Path("/proc/cpuinfo").exists() or "flags" not in Path("/proc/cpuinfo").read_text() or machine.cpu_flags()
-
-
-@pytest.fixture
-def products() -> Iterator[Any]:
-    """PyTorch's setting of fp32 products on a CPU, put back afterwards."""
-    setting = torch.backends.mkldnn.matmul
-    before, setting.fp32_precision = setting.fp32_precision, "none"
-    yield setting
-    setting.fp32_precision = before
-
-
-def test_products_stay_fp32_whoever_computes_them(products):
-    train.Training(small_config("--precision", "fp32"), dataset_spec(small_config()), CPU)
-    a, b = torch.randn(500, 300), torch.randn(300, 700)
-    exact = a.double() @ b.double()
-    assert (a @ b - exact).norm() < 2e-6 * exact.norm()
-
-
-@pytest.mark.parametrize("kept", [False, True])
-def test_products_are_left_to_onednn_where_it_keeps_fp32(monkeypatch, products, kept):
-    def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        if not kept and a.dtype == torch.float32 and products.fp32_precision == "bf16":
-            a, b = a.bfloat16().float(), b.bfloat16().float()
-        return torch.from_numpy(a.numpy() @ b.numpy())
-
-    monkeypatch.setattr(torch.Tensor, "__matmul__", product)
-    monkeypatch.setattr(machine, "cpu_flags", lambda: {"avx2"})
-    machine.use_onednn(CPU)
-    assert products.fp32_precision == "none"
-    monkeypatch.setattr(machine, "cpu_flags", lambda: {"avx2", "avx512f"})
-    machine.use_onednn(CUDA)
-    assert products.fp32_precision == "none"
-    machine.use_onednn(CPU)
-    assert products.fp32_precision == ("bf16" if kept else "none")
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep memory")
-def test_memory_that_a_step_frees_is_kept_for_the_next():
-    """Pages that were returned to the system would fault anew: 2,048 of them in 8 MiB."""
-    program = """
-import resource, torch
-from speed import machine
-machine.keep_freed_memory(torch.device("cpu"))
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    blocks = [torch.zeros(2**21), torch.zeros(2**22)]
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-print([faults() for _ in range(10)][5:])
-"""
-    done = subprocess.run([sys.executable, "-c", program], cwd=HERE, capture_output=True, text=True, check=True)
-    assert max(json.loads(done.stdout)) < 100
-
-
-@pytest.mark.parametrize("flags", [{"avx2"}, {"avx2", "avx512f"}])
-def test_auto_compiles_long_runs_on_a_cpu_with_avx512(monkeypatch, flags):
-    monkeypatch.setattr(machine, "cpu_flags", lambda: flags)
-
-    def choice(value: str, device: torch.device, n_steps: int) -> tuple[bool, bool]:
-        config = small_config("--compile", value)
-        return machine.should_compile(config, device, n_steps), machine.should_record(config, device)
-
-    assert choice("auto", CPU, 10_000) == ("avx512f" in flags, False)
-    assert choice("auto", CPU, 9_999) == (False, False)
-    assert choice("auto", CUDA, 10**6) == (False, True)
-    assert choice("true", CPU, 1) == (True, False)
-    assert choice("true", CUDA, 1) == (True, True)
-    assert choice("false", CPU, 10**6) == choice("false", CUDA, 10**6) == (False, False)
-
-
-@pytest.mark.parametrize("name", ["mnist", "svhn", "3dshapes_1", "3dshapes_2", "digits"])
-def test_of_the_shipped_configurations_auto_compiles_the_published_ones(monkeypatch, name):
-    monkeypatch.setattr(machine, "cpu_flags", lambda: {"avx512f"})
-    config = load_config(["--config_args_path", str(HERE / f"configs/{name}.yml")])
-    n_steps = config.n_epochs * train.n_batches_per_epoch(config, dataset_spec(config).n_train)
-    assert machine.should_compile(config, CPU, n_steps) == (name != "digits")
-
-
-def test_compile_takes_true_and_false_from_yaml(tmp_path):
-    for word in ("true", "false", "auto"):
-        (tmp_path / "settings.yml").write_text(f"compile: {word}\n")
-        assert load_config(["--config_args_path", str(tmp_path / "settings.yml")]).compile == word
 
 
 # --- it computes the same
@@ -423,79 +302,3 @@ def test_a_run_on_a_gpu_resumes_and_moves_to_the_cpu(tmp_path):
     rows = run_small(tmp_path, "run", "--device", "cuda", *flags)
     assert [row["epoch"] for row in rows] == [0, 1, 2, 3]
     assert train.main([*argv, "cpu", *flags]) == 0  # finished: read on the other device
-
-
-# --- the benchmark
-
-
-@pytest.fixture
-def benchmark(monkeypatch):
-    monkeypatch.syspath_prepend(HERE / "benchmarks")
-    import train_speed
-
-    yield train_speed
-    sys.modules.pop("train_speed")
-
-
-def test_the_benchmark_measures_a_small_configuration(benchmark, capsys, monkeypatch):
-    monkeypatch.setitem(benchmark.MATRIX_SIZE, "cpu", 256)
-    counts = ["--n_repeats", "1", "--n_steps", "2", "--n_train", "600", "--n_test", "50"]
-    assert benchmark.main([*counts, *SMALL, "--device", "cpu", "--precision", "fp32", "--profile"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    numbers = json.loads(lines[-1])
-    assert [line.split()[0] for line in lines[: len(numbers)]] == list(numbers)
-    shares = [float(line.split("%")[0]) for line in lines[len(numbers) : -1]]
-    assert len(shares) == 15
-    assert shares == sorted(shares, reverse=True)
-    assert 50 < sum(shares) <= 100
-    times = [numbers[f"epoch_{part}_seconds"] for part in ("training", "evaluation", "metrics")]
-    assert numbers["epoch_seconds"] == pytest.approx(sum(times))
-    assert numbers["step_images_per_second"] == pytest.approx(256 / numbers["step_seconds"])
-    assert numbers["epoch_images_per_second"] == pytest.approx(600 / numbers["epoch_seconds"])
-    assert (numbers["how"], numbers["n_train"], numbers["n_test"], numbers["batch_size"]) == ("fp32", 600, 50, 256)
-    assert 0 < numbers["step_efficiency"] < 1
-    assert 0 < numbers["epoch_efficiency"] < 1
-    assert 100 < numbers["peak_resident_mib"] < 100_000
-    assert numbers["step_flops"] * 600 / 256 < numbers["epoch_flops"] < numbers["step_flops"] * 600 / 256 * 1.05
-    assert numbers["matrix_flops_per_second"] > 1e8
-    assert numbers["compile_seconds"] >= 0
-
-
-def test_the_benchmark_counts_the_flops_of_linear_layers(benchmark):
-    """Two for each weight and image; forward, and backward to the weights and to the inputs, but not to the images."""
-    flags = [
-        "--J_n_mixtures",
-        "1",
-        "--model_type",
-        "fc_shared",
-        "--encode_layer_dims",
-        "30",
-        "--decode_layer_dims",
-        "20",
-    ]
-    flags += [
-        "--z_j_dim_list",
-        "3",
-        "--n_clusters_j_list",
-        "4",
-        "--n_epochs_per_progressive_step",
-        "1",
-        "--batch_size",
-        "10",
-    ]
-    config = load_config(["--dataset", "digits", *flags, "--eval_batch_size", "7"])
-    images, labels = torch.zeros(20, 1, 8, 8, dtype=torch.uint8), torch.zeros(20, 1, dtype=torch.int64)
-    dataset = Dataset(dataset_spec(config), Split(images, labels), Split(images, labels), "")
-    counted = benchmark.model_flops(config, dataset, CPU)
-    first, others = 64 * 30, 30 * 3 + 30 * 3 + 3 * 20 + 20 * 64
-    assert counted["train"] == (10 * 2 * (2 * first + 3 * others), 10)
-    assert counted["test"] == (7 * 2 * (first + others), 7)
-
-
-def test_the_benchmark_makes_as_many_images_as_the_data_set_has(benchmark):
-    config = load_config(["--config_args_path", str(HERE / "configs/3dshapes_1.yml")])
-    arguments = benchmark.argparse.Namespace(n_train=None, n_test=None)
-    dataset = benchmark.random_dataset(config, CPU, arguments)
-    assert (len(dataset.train), len(dataset.test)) == (3840, 960)
-    assert dataset.train.images.shape[1:] == (3, 32, 32)
-    assert dataset.train.labels.amax(0).tolist() == [3, 9]
