@@ -102,11 +102,7 @@ def measure(config: Config, device: torch.device, dataset: Dataset, n_repeats: i
     first_steps = steps_seconds(training, dataset.train, N_FIRST_STEPS)
     epoch_seconds(training, dataset)  # warms up
     memory = peak_memory(device)  # before that of the products is added
-    steps, epochs, rates = [], [], [matrix_rate(device)]
-    for _ in range(n_repeats):  # in turn, as a machine's speed changes from minute to minute
-        steps.append(steps_seconds(training, dataset.train, n_steps) / n_steps)
-        epochs.append(epoch_seconds(training, dataset))
-        rates.append(matrix_rate(device))
+    steps, epochs, rates = repeats(training, dataset, n_repeats, n_steps)
     how = training.how
     del training
     flops_per_image = {name: n / m for name, (n, m) in model_flops(config, dataset, device).items()}
@@ -154,6 +150,18 @@ def synchronise(device: torch.device) -> None:
     """Wait for what a GPU was asked for."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def repeats(
+    training: train.Training, dataset: Dataset, n_repeats: int, n_steps: int
+) -> tuple[list[float], list[dict[str, float]], list[float]]:
+    """Seconds of a step and of an epoch's parts, FLOPs per second around them; in turn, as a machine's speed varies."""
+    steps, epochs, rates = [], [], [matrix_rate(training.device)]
+    for _ in range(n_repeats):
+        steps.append(steps_seconds(training, dataset.train, n_steps) / n_steps)
+        epochs.append(epoch_seconds(training, dataset))
+        rates.append(matrix_rate(training.device))
+    return steps, epochs, rates
 
 
 def steps_seconds(training: train.Training, split: Split, n: int) -> float:
