@@ -157,9 +157,9 @@ def training_loss(
 
     images: (B, C, H, W) uint8; coefficients: (6, J); codes: (B, J) int64 where training is guided.
     """
-    weights = Coefficients(*coefficients.unbind())
-    _, z, _, terms = model(to_float(images), weights)
-    loss = terms.loss if codes is None else terms.loss + model.guidance(z, codes, weights)
+    by_name = Coefficients(*coefficients.unbind())
+    _, z, _, terms = model(to_float(images), by_name)
+    loss = terms.loss if codes is None else terms.loss + model.guidance(z, codes, by_name)
     with torch.no_grad():
         scalars = torch.stack([getattr(terms, name).sum() for name in SCALAR_TERMS])
         clusters = torch.stack([q.argmax(dim=1) for q in terms.q_c_x], dim=1)  # (B, J)

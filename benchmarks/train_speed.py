@@ -167,17 +167,17 @@ def repeats(
 def steps_seconds(training: train.Training, split: Split, n: int) -> float:
     """Of n training steps in a row."""
     images = split.images[: training.config.batch_size]
-    weights = torch.tensor(full_coefficients(training.config.J_n_mixtures), device=training.device)
+    coefficients = torch.tensor(full_coefficients(training.config.J_n_mixtures), device=training.device)
     training.model.train()
-    return seconds(lambda: [training.step(images, weights) for _ in range(n)], training.device)
+    return seconds(lambda: [training.step(images, coefficients) for _ in range(n)], training.device)
 
 
 def epoch_seconds(training: train.Training, dataset: Dataset) -> dict[str, float]:
     """Of the three parts of an epoch: training, evaluation, and the metrics of both."""
     config, last = training.config, training.config.n_epochs - 1
-    weights = full_coefficients(config.J_n_mixtures).on(training.device)
+    coefficients = full_coefficients(config.J_n_mixtures).on(training.device)
     trained = seconds(lambda: train.train_epoch(training, dataset, last), training.device)
-    evaluated = seconds(lambda: train.evaluate(training, dataset, weights), training.device)
+    evaluated = seconds(lambda: train.evaluate(training, dataset, coefficients), training.device)
     scored = [
         seconds(partial(scores, config, split, dataset.spec), training.device)
         for split in (dataset.train, dataset.test)
@@ -198,9 +198,9 @@ def profile(config: Config, dataset: Dataset, device: torch.device, n_steps: int
     training = train.Training(config, dataset.spec, device)
     steps_seconds(training, dataset.train, N_FIRST_STEPS)
     images = dataset.train.images[: config.batch_size]
-    weights = torch.tensor(full_coefficients(config.J_n_mixtures), device=device)
+    coefficients = torch.tensor(full_coefficients(config.J_n_mixtures), device=device)
     with torch.profiler.profile() as profiler:
-        seconds(lambda: [training.step(images, weights) for _ in range(n_steps)], device)
+        seconds(lambda: [training.step(images, coefficients) for _ in range(n_steps)], device)
     kind = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
     times: Counter[str] = Counter()
     for event in profiler.key_averages():
@@ -235,9 +235,9 @@ def model_flops(config: Config, dataset: Dataset, device: torch.device) -> dict[
     plain = dataclasses.replace(config, precision="fp32", compile="false")
     training = train.Training(plain, dataset.spec, device)
     images, tests = dataset.train.images[: config.batch_size], dataset.test.images[: config.eval_batch_size]
-    weights = torch.tensor(full_coefficients(config.J_n_mixtures), device=device)
+    coefficients = torch.tensor(full_coefficients(config.J_n_mixtures), device=device)
     with FlopCounterMode(display=False) as trained:
-        training.step(images, weights)
+        training.step(images, coefficients)
     with FlopCounterMode(display=False) as tested:
         predict_with_terms(training.model, tests, batch_size=config.eval_batch_size)
     return {

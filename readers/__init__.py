@@ -1,1 +1,1 @@
-"""Your own images: a folder, single files or an .npz become plain arrays; `datasets.py` and `predict.py` use it."""
+"""Files and what is in memory become plain arrays: published sets, own images; for datasets, predict, the estimator."""

@@ -1,1 +1,1 @@
-"""The synthetic 3DShapes: scene, HDF5 file, comparison with real frames; for the commands at the top."""
+"""The synthetic 3DShapes: scene, HDF5 file, comparison with real frames; for its command, reproduce and datasets."""

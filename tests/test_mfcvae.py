@@ -34,18 +34,18 @@ def test_outputs_terms_and_gradients_match_the_published_implementation(case):
     J = case.config.J_n_mixtures
     eps = [torch.from_numpy(arrays[f"eps_{j}"]) for j in range(J)]
     for epoch in case.epochs():
-        weights = progressive_coefficients(case.config, epoch, 0, case.n_batches)
+        coefficients = progressive_coefficients(case.config, epoch, 0, case.n_batches)
         model.zero_grad()
-        q_z_x = model.encode(x, weights)
+        q_z_x = model.encode(x, coefficients)
         z = [q.mean + q.stddev * e for q, e in zip(q_z_x, eps, strict=True)]
-        p_x_z = model.likelihood(z, weights)
-        terms = model.elbo(x, p_x_z, q_z_x, z, weights)
+        p_x_z = model.likelihood(z, coefficients)
+        terms = model.elbo(x, p_x_z, q_z_x, z, coefficients)
         for j in range(J):
             close(q_z_x[j].mean, arrays[f"epoch{epoch}/mu_{j}"])
             close(q_z_x[j].stddev, arrays[f"epoch{epoch}/sigma_{j}"])
             close(model.responsibilities(z)[j], arrays[f"epoch{epoch}/q_c_x_{j}"])
             close(terms.q_c_x[j], arrays[f"epoch{epoch}/q_c_x_{j}"])
-        close(model.decode(z, weights).flatten(1), arrays[f"epoch{epoch}/x_hat"])
+        close(model.decode(z, coefficients).flatten(1), arrays[f"epoch{epoch}/x_hat"])
         scalars = [*terms[:6], terms.kl_z.sum(), terms.kl_c.sum()]
         for actual, expected in zip(scalars, arrays[f"epoch{epoch}/terms"], strict=True):
             close(actual, expected)
@@ -62,17 +62,17 @@ def test_outputs_terms_and_gradients_match_the_published_implementation(case):
 
 
 def small_model(**settings) -> tuple[MFCVAE, Coefficients]:
-    """A small ladder on 4x4 images, and the weights of a trained model."""
+    """A small ladder on 4x4 images, and the coefficients of a trained model."""
     widths = {f"{part}_dims": [16, 16] for part in ("enc_backbone", "dec_backbone", "dec_rung")}
     config = build_config(widths | {"z_j_dim_list": [3, 2], "n_clusters_j_list": [4, 5]} | settings)
     return MFCVAE(config, DatasetSpec("any", (1, 4, 4), "bernoulli", "sigmoid", 0)), full_coefficients(2)
 
 
 def test_saturated_bernoulli_pixels_stay_finite():
-    model, weights = small_model()
+    model, coefficients = small_model()
     with torch.no_grad():
         model.decoder.to_pixels.weight.mul_(1e6)
-    terms = model(torch.rand(8, 1, 4, 4).round(), weights).terms
+    terms = model(torch.rand(8, 1, 4, 4).round(), coefficients).terms
     terms.loss.backward()
     assert terms.loss.isfinite()
     assert all(p.grad.isfinite().all() for p in model.parameters())
@@ -81,7 +81,7 @@ def test_saturated_bernoulli_pixels_stay_finite():
 @pytest.mark.parametrize("cov_type", ["diag", "full"])
 @pytest.mark.parametrize("init_type", ["gmm", "glorot"])
 def test_a_variance_going_to_zero_and_a_cluster_without_members_stay_finite(cov_type, init_type):
-    model, weights = small_model(cov_type_p_z_c=cov_type, init_type_p_z_c=init_type)
+    model, coefficients = small_model(cov_type_p_z_c=cov_type, init_type_p_z_c=init_type)
     with torch.no_grad():
         for prior in model.prior:
             spread = prior.free_spread.diagonal(dim1=1, dim2=2) if cov_type == "full" else prior.free_spread
@@ -90,7 +90,7 @@ def test_a_variance_going_to_zero_and_a_cluster_without_members_stay_finite(cov_
             prior.pi_logits[2] = -1e4  # pi underflows to 0
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     for _ in range(5):
-        terms = model(torch.rand(8, 1, 4, 4), weights).terms
+        terms = model(torch.rand(8, 1, 4, 4), coefficients).terms
         optimizer.zero_grad()
         terms.loss.backward()
         optimizer.step()
@@ -144,16 +144,16 @@ def test_entries_above_the_diagonal_mean_nothing():
 
 def test_term_5_bounds_responsibilities_inside_the_logarithm():
     """2,000 clusters of weight 1e-7 beside one of nearly 1, all in one place, so that q(c|x) = pi."""
-    model, weights = small_model(n_clusters_j_list=[2001, 1])
+    model, coefficients = small_model(n_clusters_j_list=[2001, 1])
     model.prior[0].mean.data.zero_()
     model.prior[0].pi_logits.data[1:] = math.log(1e-7)
-    term = model(torch.rand(8, 1, 4, 4), weights).terms.log_prob_E_q_c_x
+    term = model(torch.rand(8, 1, 4, 4), coefficients).terms.log_prob_E_q_c_x
     assert term.item() == pytest.approx(-2e-4 + 2000 * 1e-7 * math.log(1e-6), rel=1e-2)
 
 
 def test_the_smallest_variances_still_learn():
-    model, weights = small_model(fixed_var_init=2e-6)
-    model(torch.rand(8, 1, 4, 4), weights).terms.loss.backward()
+    model, coefficients = small_model(fixed_var_init=2e-6)
+    model(torch.rand(8, 1, 4, 4), coefficients).terms.loss.backward()
     assert model.prior[0].components().variance.min().item() == pytest.approx(2e-6, rel=1e-2)
     assert (model.prior[0].free_spread.grad != 0).any()
 
@@ -162,9 +162,9 @@ def test_the_smallest_variances_still_learn():
     ("frozen", "expected"), [("all", [True, True]), ("facet_0", [True, False]), ("facet_1", [False, True])]
 )
 def test_mixture_weights_are_frozen_per_facet(frozen, expected):
-    model, weights = small_model(fix_pi_p_c=True, facet_to_fix_pi_p_c=frozen)
+    model, coefficients = small_model(fix_pi_p_c=True, facet_to_fix_pi_p_c=frozen)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
-    model(torch.rand(8, 1, 4, 4), weights).terms.loss.backward()
+    model(torch.rand(8, 1, 4, 4), coefficients).terms.loss.backward()
     optimizer.step()
     is_uniform = [torch.allclose(prior.pi, torch.full_like(prior.pi, 1 / len(prior.pi))) for prior in model.prior]
     assert is_uniform == expected
@@ -191,12 +191,12 @@ def data_initialised() -> tuple[MFCVAE, torch.Tensor]:
 
 def test_data_init_gives_every_layer_the_target_mean_and_standard_deviation(data_initialised):
     model, x = data_initialised
-    weights = full_coefficients(2)
+    coefficients = full_coefficients(2)
     layers = {n: m for n, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))}
     outputs: dict[str, torch.Tensor] = {}
     for name, layer in layers.items():
         layer.register_forward_hook(lambda _, __, out, name=name: outputs.setdefault(name, out.detach()))
-    model(x, weights)
+    model(x, coefficients)
     encoder = [name for name in layers if not name.startswith("decoder")]  # the decoder sees another sample of z
     assert len(encoder) > 8
     for name in encoder:

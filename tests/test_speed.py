@@ -115,15 +115,15 @@ def test_a_compiled_step_gives_the_numbers_of_the_plain_one(caplog, flags, rtol)
 
 
 def cannot_compile(function, **_):
-    def call(images, weights):
+    def call(images, coefficients):
         raise RuntimeError("no compiler\nfound")
 
     return call
 
 
 def fails_late(function, **_):
-    def call(images, weights):
-        function(images, weights)  # as a compiled forward pass does before the backward pass fails to compile
+    def call(images, coefficients):
+        function(images, coefficients)  # as a compiled forward pass does before the backward pass fails to compile
         raise RuntimeError("no compiler found")
 
     return call
@@ -133,8 +133,8 @@ def compiles(training_loss, terms):
     """torch.compile with mistakes: in the loss of a training step, and in the terms of an evaluation."""
 
     def compile(function, **_):
-        def call(images, weights):
-            first, second = function(images, weights)
+        def call(images, coefficients):
+            first, second = function(images, coefficients)
             if isinstance(second, steps.StepResult):
                 return training_loss(first), second
             return first, terms(second)
@@ -179,8 +179,8 @@ def test_where_compiling_fails_the_plain_function_goes_on(plain_epoch, monkeypat
     expected_state, expected = plain_epoch
     monkeypatch.setattr(torch, "compile", compile)
     training, dataset = small_training("--compile", "true", *CONVOLUTIONS)
-    weights = full_coefficients(2).on(CPU)
-    assert [train.train_epoch(training, dataset, 1), train.evaluate(training, dataset, weights)] == expected
+    coefficients = full_coefficients(2).on(CPU)
+    assert [train.train_epoch(training, dataset, 1), train.evaluate(training, dataset, coefficients)] == expected
     messages = [record.getMessage() for record in caplog.records]
     assert ["training step" in message for message in messages] == [True, False]
     assert ["evaluation" in message for message in messages] == [False, True]
@@ -232,7 +232,7 @@ def test_the_order_in_which_steps_are_recorded(monkeypatch, caplog, works):
     monkeypatch.setattr(torch.cuda, "stream", nullcontext)
     monkeypatch.setattr(torch.cuda, "current_stream", FakeStream)
 
-    def step(images, weights):
+    def step(images, coefficients):
         done.append(f"step {len(images)}")
         return steps.StepResult(images.sum(), images)
 

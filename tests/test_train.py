@@ -234,10 +234,10 @@ def test_an_epoch_is_the_loop_written_by_hand():
     indices = torch.randperm(len(dataset.train), generator=order).split(config.batch_size)
     assert len(indices[-1]) < config.batch_size
     for batch, index in enumerate(indices):
-        x, weights = dataset.train.images[index] / 255, progressive_coefficients(config, 2, batch, len(indices))
-        q_z_x = model.encode(x, weights)
+        x, coefficients = dataset.train.images[index] / 255, progressive_coefficients(config, 2, batch, len(indices))
+        q_z_x = model.encode(x, coefficients)
         z = [q.mean + q.stddev * torch.empty_like(q.mean).normal_() for q in q_z_x]
-        terms = model.elbo(x, model.likelihood(z, weights), q_z_x, z, weights)
+        terms = model.elbo(x, model.likelihood(z, coefficients), q_z_x, z, coefficients)
         optimizer.zero_grad()
         terms.loss.backward()
         optimizer.step()
@@ -265,9 +265,9 @@ def test_a_run_starts_at_fitted_mixtures_and_initialised_layers():
 def test_an_epoch_is_evaluated_with_its_first_batchs_coefficients(tmp_path, monkeypatch):
     evaluate, seen = train.evaluate, []
 
-    def remember(training, dataset, weights):
-        seen.append([alpha.item() for alpha in weights.alpha_dec])
-        return evaluate(training, dataset, weights)
+    def remember(training, dataset, coefficients):
+        seen.append([alpha.item() for alpha in coefficients.alpha_dec])
+        return evaluate(training, dataset, coefficients)
 
     monkeypatch.setattr(train, "evaluate", remember)
     run_small(tmp_path, "a", "--n_batches_fade_in", "12")

@@ -1,1 +1,1 @@
-"""How tune.py searches for settings without labels."""
+"""The search for settings without labels; for tune.py and its benchmark."""
