@@ -152,8 +152,8 @@ FLAGS = {
         ["image_size = '10000000'", "equal to 1000000"],
     ),
     "a device of 3,000 characters": (["--device", "x" * 3000], ["device = 'xxx", " ...: not a device"]),
-    "no such device": (["--device", "gpu"], ["device = 'gpu'", "auto, cpu, cuda or cuda:N"]),
-    "device without memory": (["--device", "meta"], ["device = 'meta'", "auto, cpu, cuda or cuda:N"]),
+    "no such device": (["--device", "gpu"], ["device = 'gpu'", "auto, cpu, cuda, cuda:N or mps"]),
+    "device without memory": (["--device", "meta"], ["device = 'meta'", "auto, cpu, cuda, cuda:N or mps"]),
     "GPU beyond the last": (["--device", "cuda:99"], ["device = 'cuda:99'", "this machine has", "auto or cpu"]),
 }
 
