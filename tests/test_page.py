@@ -109,6 +109,7 @@ def demo(tmp_path_factory) -> Path:
     """A run of the demo of a few epochs: its page lies in its folder."""
     results = tmp_path_factory.mktemp("results")
     argv = ["--config_args_path", str(ROOT / "configs" / "demo.yml"), "--wandb_mode", "disabled", "--n_epochs", "6"]
+    argv += ["--precision", "fp32"]  # as the model is read again below
     assert train.main([*argv, *NO_FIGURES, "--results_dir", str(results), "--copy_model", "false"]) == 0
     return results / "demo_seed0" / "report.html"
 
