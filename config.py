@@ -93,15 +93,20 @@ class Config:
     # --- the data
     dataset: Literal[
         "fast_mnist", "fast_fashion_mnist", "fast_svhn", "fast_3dshapes", "digits", "coloured_digits", "rooms",
-        "folder", "npz",
+        "folder", "npz", "npy", "hdf5",
     ] = "fast_mnist"  # fmt: skip
-    """Which data to cluster; digits come with scikit-learn, rooms are drawn, folder and npz are your own images."""
+    """Which data to cluster; digits come with scikit-learn, rooms are drawn, the last four are your own images."""
     data_dir: str = "data"
-    """Folder of the datasets; folder: that of your images; npz: your file, or the folder that holds it."""
+    """Folder of the datasets; own images: a folder of pictures, or for npz, npy, hdf5 your file or its folder."""
+    images_in: Literal["auto", "memory", "disk"] = "auto"
+    """Own images: where they are while training; auto: in memory where they take at most half of what is free."""
+    cache_dir: str | None = None
+    """Own images: folder where they are kept decoded, once for all runs. Default: only where they do not fit into
+    memory, then in image_cache below results_dir."""
     image_size: Annotated[Whole, Field(ge=1, le=10**6)] | None = None
-    """folder and npz: side in pixels to which images are cropped and resized; npz: none keeps their size."""
+    """Own images: side in pixels to which they are cropped and resized; none keeps the size of arrays."""
     max_megapixels: Positive = MAX_MEGAPIXELS
-    """folder and npz: larger images are refused, as a damaged or malicious file may claim any size."""
+    """Own images: larger ones are refused, as a damaged or malicious file may claim any size."""
     skip_broken: bool = False
     """folder: leave out pictures that cannot be read, instead of stopping; they are listed in any case."""
     factors_variation_dict: dict[str, Some[NonNegative]] = dataclasses.field(
@@ -256,7 +261,7 @@ class Config:
         """Name of the data: that of the folder or file of own images, as far as it may be part of a run's name."""
         if self.dataset not in OWN_IMAGES:
             return self.dataset
-        name = Path(self.data_dir).resolve().name.removesuffix(".npz")
+        name = re.sub(r"\.(npz|npy|h5|hdf5)$", "", Path(self.data_dir).resolve().name)
         return re.sub(r"[^\w.-]+", "_", name).lstrip(".-") or self.dataset
 
     def is_pi_fixed(self, j: int) -> bool:

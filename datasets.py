@@ -1,4 +1,4 @@
-"""The data sets: one table of facts, splits that are resident on the device as uint8, batches by index.
+"""The data sets: one table of facts, splits that are resident on the device as uint8 or lie on disk, batches by index.
 
 Readers give plain arrays; here they become tensors and are split. A split's images are (N, C, H, W) uint8 and become
 float in [0, 1] one batch at a time. Nothing here touches the global random state.
@@ -21,9 +21,13 @@ from pydantic import Field
 from torch import Tensor
 
 from config import FACTOR_SIZES, OWN_IMAGES, Config
+from readers.ahead import ahead
 from readers.arrays import ImageArrays
-from readers.own_images import OWN_READERS, OwnFacts, OwnImages
+from readers.disk_images import DiskImages, Images, as_images
+from readers.own_facts import OwnFacts, OwnImages
+from readers.own_images import OWN_READERS
 from readers.published import INKS, read_coloured_digits, read_digits, read_mnist, read_svhn
+from readers.stored import StoredImages
 from readers.texts import class_names
 from readers.threedshapes import allowed_indices, read_3dshapes
 from rendering.rooms import read_rooms
@@ -105,9 +109,9 @@ _READERS: dict[str, Callable[[Config], ImageArrays]] = {
 
 @dataclass(frozen=True)
 class Split:
-    """Images (N, C, H, W) uint8, labels (N, L) int64 and maybe codes (N, J) int64, on one device."""
+    """Images (N, C, H, W) uint8, labels (N, L) int64 and maybe codes (N, J) int64, on one device or on disk."""
 
-    images: Tensor
+    images: Images
     labels: Tensor
     codes: Tensor | None = None
     """The cluster of each image in each facet that training starts from (initialisation.py)."""
@@ -117,10 +121,34 @@ class Split:
     def __len__(self) -> int:
         return len(self.images)
 
+    def at(self, index: Tensor) -> Batch:
+        """Take some of them, read where they are on disk. index: (B,)."""
+        codes = None if self.codes is None else self.codes[index]
+        return Batch(self.images[index], self.labels[index], codes)
+
     def to(self, device: torch.device) -> Split:
-        """Move all of them to a device."""
+        """Move all of them to a device; images on disk stay there, and the others with them."""
+        if isinstance(self.images, DiskImages):
+            return self
         codes = None if self.codes is None else self.codes.to(device)
         return Split(self.images.to(device), self.labels.to(device), codes, self.names)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some of a split: images (B, C, H, W) uint8, labels (B, L) int64 and maybe codes (B, J) int64, on one device."""
+
+    images: Tensor
+    labels: Tensor
+    codes: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: torch.device) -> Batch:
+        """Move all of them to a device."""
+        codes = None if self.codes is None else to_device(self.codes, device)
+        return Batch(to_device(self.images, device), to_device(self.labels, device), codes)
 
 
 @dataclass(frozen=True)
@@ -196,6 +224,9 @@ def _factor_names(factor: str) -> tuple[str, ...]:
 
 # --- loading
 
+CHUNK = 1000
+"""Images of a checksum that are in memory at a time."""
+
 
 def load_dataset(config: Config, device: torch.device, own: OwnImages | None = None) -> Dataset:
     """Read the configured data set from config.data_dir and put it on the device, if it fits.
@@ -210,7 +241,7 @@ def load_dataset(config: Config, device: torch.device, own: OwnImages | None = N
     check_counts(config, len(dataset.train), len(dataset.test))
     n_bytes = dataset.train.images.nbytes + dataset.test.images.nbytes
     free = free_memory(device)
-    if n_bytes > free / 2:  # the other half is for the model and its batches
+    if isinstance(dataset.train.images, Tensor) and n_bytes > free / 2:  # the other half is for model and batches
         log.warning(
             "%s: %.2f GiB of images stay in host memory, as %s has %.2f GiB free; batches are moved one by one, which "
             "is slower",
@@ -232,11 +263,12 @@ def _split(arrays: ImageArrays, spec: DatasetSpec, seed: int) -> Dataset:
     images, labels, names, n_train = arrays.images, arrays.labels, arrays.names, arrays.n_train
     if n_train is None:
         order = np.random.default_rng(seed).permutation(len(images))
-        images, labels, n_train = images[order], labels[order], spec.n_train
+        images = images.part(order) if isinstance(images, StoredImages) else images[order]
+        labels, n_train = labels[order], spec.n_train
         names = tuple(names[i] for i in order) if names else ()
-    pixels, classes = torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels.astype(np.int64))
+    whole, classes = as_images(images), torch.from_numpy(labels.astype(np.int64))
     train, test = (
-        Split(pixels[part], classes[part], names=names[part]) for part in (slice(n_train), slice(n_train, None))
+        Split(whole[part], classes[part], names=names[part]) for part in (slice(n_train), slice(n_train, None))
     )
     return Dataset(spec, train, test, arrays.source)
 
@@ -253,13 +285,14 @@ def _of_own(config: Config, own: OwnImages | None) -> Dataset:
     source = f"{len(images):,} images of {facts.path}, {colour}, {width} x {height} pixels, {found}"
     log.info("%s: %s", config.dataset, source)
     dataset = _split(ImageArrays(images, labels, source, facts.n_train, names=facts.names), spec, config.seed)
-    return dataclasses.replace(dataset, spec=dataclasses.replace(spec, checksum=_checksum(dataset)))
+    return dataclasses.replace(dataset, spec=dataclasses.replace(spec, checksum=checksum_of(dataset)))
 
 
-def _checksum(dataset: Dataset) -> int:
-    """Sum up the images of both splits, then their labels."""
+def checksum_of(dataset: Dataset) -> int:
+    """Sum up the images of both splits, then their labels; where they lie on disk, this reads all of them once."""
     splits, checksum = (dataset.train, dataset.test), 0
-    for tensor in [split.images for split in splits] + [split.labels for split in splits]:
+    images = itertools.chain.from_iterable(split.images.split(CHUNK) for split in splits)
+    for tensor in itertools.chain(images, (split.labels for split in splits)):
         checksum = zlib.crc32(tensor.contiguous().numpy().data, checksum)
     return checksum
 
@@ -270,7 +303,7 @@ def _checksum(dataset: Dataset) -> int:
 def _check_contents(spec: DatasetSpec, train: Split, test: Split) -> None:
     """Refuse images of another shape, and labels out of range."""
     for name, split in (("training", train), ("test", test)):
-        if split.images.shape[1:] != spec.image_shape:
+        if tuple(split.images.shape[1:]) != spec.image_shape:
             raise UserError(
                 f"{spec.name}: {name} images have shape {tuple(split.images.shape[1:])}, not {spec.image_shape}"
             )
@@ -331,13 +364,21 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def training_batches(
-    split: Split, batch_size: int, generator: torch.Generator, device: torch.device
-) -> Iterator[Split]:
-    """Yield one epoch in a random order, batch by batch, on the device. The last may be smaller; none is dropped."""
-    order = torch.randperm(len(split), generator=generator).to(split.images.device)
-    for index in order.split(batch_size):
-        codes = None if split.codes is None else to_device(split.codes[index], device)
-        yield Split(to_device(split.images[index], device), to_device(split.labels[index], device), codes)
+    split: Split,
+    batch_size: int,
+    generator: torch.Generator,
+    device: torch.device,
+    own: Callable[[Tensor], Tensor] = lambda index: index,
+) -> Iterator[Batch]:
+    """Yield one epoch in a random order, batch by batch, on the device. The last may be smaller; none is dropped.
+
+    Batches that are not on the device yet are read ahead. own: which part of a batch, given by its index (B,), is
+    wanted; by default all of it.
+    """
+    order = torch.randperm(len(split), generator=generator).to(split.labels.device)
+    batches = (split.at(own(index)) for index in order.split(batch_size))
+    is_there = isinstance(split.images, Tensor) and split.images.device == device
+    return (batch.to(device) for batch in (batches if is_there else ahead(batches)))
 
 
 def split_labels(split: Split, spec: DatasetSpec) -> dict[str, np.ndarray]:

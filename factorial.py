@@ -11,9 +11,10 @@ cooperative vector quantisation (Ghahramani, 1995), with s falling from a quarte
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -23,6 +24,8 @@ N_STARTS, N_KEPT = 30, 10
 """Fits from different starts for each kind of features, and how many of all of them are cooled down."""
 CHUNK = 5_000
 """Images whose features are in memory at a time."""
+CHUNK_PIXELS = 2**26
+"""And how many pixel values, of four bytes each."""
 EXPLAINED, MAX_FEATURES = 0.99, 100
 """Share of the variance that the features keep, and how many there are at most."""
 SMALLEST_SPREAD = 0.1
@@ -31,6 +34,18 @@ FALLING, COLD = np.geomspace(0.25, 0.02, 12), np.full(25, 0.01)
 """s^2 in every iteration of a start, and of what is kept, as a share of the largest variance of a feature."""
 RIDGE = 1e-3
 """Keeps centres of clusters without members finite, as a share of the mean size of a cluster."""
+
+
+class HostImages(Protocol):
+    """Images (N, C, H, W) uint8: an array, or a file that is read by index as an array is."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, C, H, W)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, which: Any) -> np.ndarray: ...
 
 
 class FactorialClustering(NamedTuple):
@@ -43,12 +58,12 @@ class FactorialClustering(NamedTuple):
     rmse: float
     """Root mean squared error of the pixels, in [0, 1], where each is predicted by the sum of its facets' centres."""
 
-    def predict(self, images: np.ndarray) -> np.ndarray:
+    def predict(self, images: HostImages) -> np.ndarray:
         """Clusters of images (M, C, H, W) uint8, also of others than it was fitted to: (M, J) int64."""
         return np.concatenate([codes_of(self.features(to_pixels(c)), self.centres) for c in chunks(images)])
 
 
-def factorial_clustering(images: np.ndarray, n_clusters: Sequence[int], seed: int) -> FactorialClustering:
+def factorial_clustering(images: HostImages, n_clusters: Sequence[int], seed: int) -> FactorialClustering:
     """Fit to images (N, C, H, W) uint8 with K_j = n_clusters[j]; nothing is random but by the seed.
 
     Half of the starts look at the pixels, half at pixels over their standard deviation, where small parts count as much
@@ -75,9 +90,10 @@ def factorial_clustering(images: np.ndarray, n_clusters: Sequence[int], seed: in
     return FactorialClustering(centres, features, float(rmse))
 
 
-def chunks(images: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the images in order, some thousand at a time."""
-    return (images[first : first + CHUNK] for first in range(0, len(images), CHUNK))
+def chunks(images: HostImages) -> Iterator[np.ndarray]:
+    """Yield the images in order, some thousand at a time, fewer where they are large."""
+    n = max(1, min(CHUNK, CHUNK_PIXELS // math.prod(images.shape[1:])))
+    return (images[first : first + n] for first in range(0, len(images), n))
 
 
 def to_pixels(images: np.ndarray) -> np.ndarray:

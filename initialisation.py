@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from config import read_settings
-from evaluation.predictions import predict
+from datasets import Split, to_float, training_batches
+from evaluation.predictions import device_of, predict
 from factorial import factorial_clustering
 from load_model import empty_model, load_model_from_save_dict
 from mfcvae import MFCVAE
+from readers.disk_images import DiskImages, Images, on_host
 from settings.facet_lists import LADDER_DEPTHS, LADDER_DIMS
 from speed.machine import total_memory
 from utils import UserError, shown
@@ -41,6 +43,43 @@ def check_memory(config: Config, spec: DatasetSpec, device: torch.device) -> Non
             f"a model of {n_parameters:,} parameters takes {needed / 2**30:,.1f} GiB to train, and {device} has "
             f"{there / 2**30:,.1f}; use smaller widths, latent dimensions, numbers of clusters or images"
         )
+
+
+def initialise(model: MFCVAE, train: Split, config: Config, order: torch.Generator) -> Tensor | None:
+    """Give a model its data-dependent weights and the mixtures' means, before the first epoch.
+
+    order: the generator of the order in which images are trained on.
+
+    Returns codes (N, J) int64 where training is guided by them.
+    """
+    if config.continue_from:
+        warm_start(model, train.images, config)
+        return None
+    if config.data_init:
+        batch = next(iter(training_batches(train, config.batch_size, order, device_of(model))))
+        data_init(model, to_float(batch.images))
+    if config.init_type_p_z_c == "gmm":
+        fitted = images_to_fit(train.images, config.seed)
+        encodings = predict(model, fitted, None, config.eval_batch_size).means
+        means = mixture_means(encodings, config.n_clusters_j_list, config.seed)
+        for prior, start in zip(model.prior, means, strict=True):
+            prior.start_at(start)
+    if config.init_type_p_z_c == "factorial":
+        codes = factorial_start(model, train.images, config)
+        return codes.to(train.labels.device) if config.guide_weight else None
+    return None
+
+
+MAX_FITTED = 100_000
+"""Images that mixtures are fitted to; of more, so many are drawn by the seed."""
+
+
+def images_to_fit(images: Images, seed: int) -> Images:
+    """Take the images (N, C, H, W) that mixtures are fitted to: all, or MAX_FITTED of them in their order."""
+    if len(images) <= MAX_FITTED:
+        return images
+    rows = np.sort(np.random.default_rng(seed).permutation(len(images))[:MAX_FITTED])
+    return images.part(rows) if isinstance(images, DiskImages) else images[rows.tolist()]
 
 
 def mixture_means(encodings: Sequence[np.ndarray], n_clusters: Sequence[int], seed: int) -> list[np.ndarray]:
@@ -76,7 +115,7 @@ STRUCTURE = {
 """The settings that a model's weights belong to."""
 
 
-def warm_start(model: MFCVAE, images: Tensor, config: Config) -> None:
+def warm_start(model: MFCVAE, images: Images, config: Config) -> None:
     """Take the weights of the model that config.continue_from names; images: (N, C, H, W) uint8.
 
     A facet with another number of clusters gets a mixture that is fitted to its latents, with the mean spread of its
@@ -93,7 +132,8 @@ def warm_start(model: MFCVAE, images: Tensor, config: Config) -> None:
     if config.sigma_multiplier_p_x_z == "data":
         model.sigma_x = start.sigma_x
     facets = [j for j in range(config.J_n_mixtures) if f"prior.{j}." in others]
-    encodings = predict(model, images, None, config.eval_batch_size).means if facets else []
+    fitted = images_to_fit(images, config.seed)
+    encodings = predict(model, fitted, None, config.eval_batch_size).means if facets else []
     n_clusters = [config.n_clusters_j_list[j] for j in facets]
     means = mixture_means([encodings[j] for j in facets], n_clusters, config.seed)
     for j, new in zip(facets, means, strict=True):
@@ -123,13 +163,13 @@ SMALLEST_SIGMA = 0.02
 """Five of 256 grey values: images that a factorial clustering explains to the last bit would let nothing be learned."""
 
 
-def factorial_start(model: MFCVAE, images: Tensor, config: Config) -> Tensor:
+def factorial_start(model: MFCVAE, images: Images, config: Config) -> Tensor:
     """Start the mixtures from a factorial clustering of the training images, and set sigma by it where asked.
 
     The means of a facet lie in its latent space as its centres lie in that of the pixels (latent_means). images:
-    (N, C, H, W) uint8 -> codes (N, J) int64 on the host.
+    (N, C, H, W) uint8, on any device or on disk -> codes (N, J) int64 on the host.
     """
-    pixels = images.cpu().numpy()
+    pixels = on_host(images)
     found = factorial_clustering(pixels, config.n_clusters_j_list, config.seed)
     for prior, centres in zip(model.prior, found.centres, strict=True):
         prior.start_at(latent_means(centres, prior.mean.shape[1]))

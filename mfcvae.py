@@ -300,9 +300,13 @@ class MFCVAE(nn.Module):
         loss = loss + sum(weight * kl for weight, kl in zip(gamma.gamma_kl_c, kl_c, strict=True))
         return ElboTerms(loss, term_1, term_2.sum(), term_3.sum(), term_4.sum(), term_5.sum(), kl_z, kl_c, q_c_x)
 
+    def draw(self, q: Independent[Normal]) -> Tensor:
+        """z_j ~ q(z_j | x), reparameterised: (B, D_j)."""
+        return q.rsample()
+
     def forward(self, x: Tensor, coefficients: Coefficients | None = None, sample: bool = True) -> ModelOutput:
         """One pass: encode, sample (or, for evaluation, take the mean of q(z|x)), decode, ELBO. x: (B, C, H, W)."""
         q_z_x = self.encode(x, coefficients)
-        z = [q.rsample() if sample else q.mean for q in q_z_x]  # J tensors (B, D_j)
+        z = [self.draw(q) if sample else q.mean for q in q_z_x]  # J tensors (B, D_j)
         p_x_z = self.likelihood(self.through_bottleneck(z, coefficients), coefficients)
         return ModelOutput(q_z_x, z, p_x_z, self.elbo(x, p_x_z, q_z_x, z, coefficients))

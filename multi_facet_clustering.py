@@ -33,8 +33,10 @@ from evaluation.decoding import Sampling, reconstruct, sample_images, swap_facet
 from evaluation.figures import top_examples
 from evaluation.predictions import Observed, Predictions, predict, predict_with_terms, responsibilities
 from load_model import load_model_from_save_dict, save_model, settings_of_start
+from readers.disk_images import Images, as_images
 from readers.memory import are_pictures, images_in_memory, own_images_of, pixels_of_pictures
-from readers.own_images import OWN_READERS, OwnImages
+from readers.own_facts import OwnImages
+from readers.own_images import OWN_READERS
 from readers.sources import open_images, read_all
 from reporting.opening import write_report
 from tracking.run_folder import read_metrics
@@ -149,7 +151,7 @@ class MultiFacetClustering(ClusterMixin, TransformerMixin, BaseEstimator):
                 raise KeyboardInterrupt
             self._take_model(run / "save_dict.pt")
             self.history_ = read_metrics(run / "metrics.jsonl")
-        self.labels_ = self._predicted(torch.from_numpy(own.images)).clusters
+        self.labels_ = self._predicted(as_images(own.images)).clusters
         return self
 
     def _config(self, X: Any, run: Path) -> Config:
@@ -245,7 +247,7 @@ class MultiFacetClustering(ClusterMixin, TransformerMixin, BaseEstimator):
         dims = enumerate(self.config_.z_j_dim_list)
         return np.array([f"facet_{j}_z_{d}" for j, D in dims for d in range(D)], dtype=object)
 
-    def _predicted(self, images: Tensor) -> Predictions:
+    def _predicted(self, images: Images) -> Predictions:
         """What the model says about images (N, C, H, W) uint8."""
         return predict(self.model_, images, None, self.config_.eval_batch_size)
 

@@ -3,9 +3,10 @@
     python predict.py --model_path pretrained_models/mnist.pt --images photos/ --output clusters.csv
     python predict.py ... --output clusters.parquet --copy_into_folders sorted/
 
---images takes a folder, images, or one .npz with an array `images`, (N, H, W) or (N, H, W, C) uint8. Every image is
-turned as its EXIF data say, converted to grey or RGB (transparent parts become white, 16-bit grey is divided by 256),
-cropped to the centre and resized as the model expects. Every page of a TIFF is an image: scan.tif#2 is the second.
+--images takes a folder, images, or one .npz, .npy or .h5 with an array `images`, (N, H, W) or (N, H, W, C) uint8.
+Every image is turned as its EXIF data say, converted to grey or RGB (transparent parts become white, 16-bit grey is
+divided by 256), cropped to the centre and resized as the model expects. Every page of a TIFF is an image: scan.tif#2 is
+the second.
 The suffix of --output says how the table is written: .csv, .json, .npz or .parquet (needs pyarrow). --copy_into_folders
 sorts the pictures into sorted/facet_<j>/cluster_<k>/, as hard links where the system has them, else as copies.
 Images are read batch by batch: memory does not grow with their number. Exit code 1 if some could not be read; they are

@@ -43,10 +43,17 @@ from evaluation.baselines import baselines
 from evaluation.figures import are_due, generation_figures, split_figures
 from evaluation.health import advice_on_loss, describe_health, measure_health
 from evaluation.metric_names import Metric, loss_term_name
-from evaluation.predictions import SCALAR_TERMS, Forward, at_means, observe, predict, predict_with_terms
+from evaluation.predictions import (
+    SCALAR_TERMS,
+    Forward,
+    at_means,
+    evaluated_images,
+    observe,
+    predict_with_terms,
+)
 from evaluation.score_table import report
 from evaluation.scores import summarise
-from initialisation import check_memory, data_init, factorial_start, learning_rates, mixture_means, warm_start
+from initialisation import check_memory, initialise, learning_rates
 from load_model import empty_model, is_model_of, save_copy, save_model, settings_of_start
 from mfcvae import MFCVAE
 from progressive import (
@@ -56,15 +63,16 @@ from progressive import (
     progressive_coefficients,
     warn_of_unfinished_fade_in,
 )
-from readers.own_images import OwnImages
+from readers.own_facts import OwnImages
 from reporting.opening import page_line, write_run_page
 from speed import machine
+from speed.distributed import Ranks, joined_ranks
 from speed.steps import CompiledForward, Loss, LossOrForward, RecordedStep, Step, StepResult
 from tracking.checkpoint import restore, state_of
 from tracking.plan import describe_plan, describe_start, n_batches_per_epoch
 from tracking.run_folder import RunFolder
 from tracking.tracker import EpochProgress, Tracker
-from utils import UserError, preserved_random_state, resolve_device, seed_everything
+from utils import UserError, preserved_random_state, seed_everything
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +83,9 @@ INTERRUPTED = 130
 class Training:
     """What changes while a run goes on: model, optimiser, generators; tracking/checkpoint.py makes it resumable."""
 
-    def __init__(self, config: Config, spec: DatasetSpec, device: torch.device):
+    def __init__(self, config: Config, spec: DatasetSpec, device: torch.device, ranks: Ranks | None = None):
         seed_everything(config.seed)
+        self.ranks = ranks or Ranks(device)
         self.config = config
         self.device = device
         self.precision = machine.resolve_precision(config, device)
@@ -94,10 +103,10 @@ class Training:
         self.n_epochs_planned = config.n_epochs  # when the run began: epochs that are added follow its schedule
         self.order = torch.Generator().manual_seed(config.seed)
         n_steps = config.n_epochs * n_batches_per_epoch(config, spec.n_train)
-        self.is_compiled = machine.should_compile(config, device, n_steps)
+        self.is_compiled = self.ranks.is_alone and machine.should_compile(config, device, n_steps)
         if self.is_compiled:
             torch.compiler.reset()  # a process compiles a function only so often: earlier runs of a sweep count
-        self.is_recorded = machine.should_record(config, device)
+        self.is_recorded = self.ranks.is_alone and machine.should_record(config, device)
         self.step = self._step()
         self.forward_at_means: Forward = self._compiled(partial(at_means, self.model), config.eval_batch_size)
 
@@ -108,7 +117,8 @@ class Training:
     def _step(self) -> Step:
         """The training step, as fast as this machine does it."""
         batch_size = self.config.batch_size
-        step = partial(training_step, self._compiled(partial(training_loss, self.model), batch_size), self.optimizer)
+        loss_of = self.ranks.shared(self.model, self._compiled(partial(training_loss, self.model), batch_size))
+        step = partial(training_step, loss_of, self.optimizer)
         return RecordedStep(step, batch_size, self.device) if self.is_recorded else step
 
     @property
@@ -126,25 +136,12 @@ class Training:
     def how(self) -> str:
         """How this machine computes, for the console: 'fp32', 'bf16, compiled', ..."""
         words = [self.precision, "compiled" * self.is_compiled, "as a CUDA graph" * self.is_recorded]
+        words += [] if self.ranks.is_alone else [f"in {self.ranks.size} processes"]
         return ", ".join(word for word in words if word)
 
     def initialise(self, train: Split) -> None:
         """Data-dependent weights and the mixture's means, before the first epoch."""
-        config = self.config
-        if config.continue_from:
-            warm_start(self.model, train.images, config)
-            return
-        if config.data_init:
-            batch = next(training_batches(train, config.batch_size, self.order, self.device))
-            data_init(self.model, to_float(batch.images))
-        if config.init_type_p_z_c == "gmm":
-            encodings = predict(self.model, train.images, None, config.eval_batch_size).means
-            means = mixture_means(encodings, config.n_clusters_j_list, config.seed)
-            for prior, start in zip(self.model.prior, means, strict=True):
-                prior.start_at(start)
-        if config.init_type_p_z_c == "factorial":
-            codes = factorial_start(self.model, train.images, config)
-            self.codes = codes.to(train.images.device) if config.guide_weight else None
+        self.codes = initialise(self.model, train, self.config, self.order)
 
 
 # --- steps
@@ -181,19 +178,20 @@ def train_epoch(training: Training, dataset: Dataset, epoch: int) -> dict[str, f
     Everything stays on the device until the epoch is over: the host only asks for the next step.
     """
     config, train, device = training.config, replace(dataset.train, codes=training.codes), training.device
-    n_batches = n_batches_per_epoch(config, len(train))
+    ranks, n_batches = training.ranks, n_batches_per_epoch(config, len(train))
     schedule = epoch_coefficients(training.schedule, epoch, n_batches).to(device)
-    sums, first = torch.zeros(len(SCALAR_TERMS), device=device), 0
-    clusters = torch.empty(len(train), config.J_n_mixtures, dtype=torch.long, device=device)
-    labels = torch.empty_like(train.labels, device=device)
+    sums = torch.zeros(len(SCALAR_TERMS), device=device)
+    clusters = torch.zeros(len(train), config.J_n_mixtures, dtype=torch.long, device=device)
+    labels = torch.zeros_like(train.labels, device=device)
     training.model.train()
-    batches = training_batches(train, config.batch_size, training.order, device)
-    for batch, coefficients in zip(batches, schedule, strict=True):
+    batches = training_batches(train, config.batch_size, training.order, device, ranks.own)
+    places = ranks.places(len(train), config.batch_size)
+    for batch, coefficients, rows in zip(batches, schedule, places, strict=True):
         codes = [] if batch.codes is None else [batch.codes]
-        result, rows = training.step(batch.images, coefficients, *codes), slice(first, first + len(batch))
+        result = training.step(batch.images, coefficients, *codes)
         sums += result.terms * len(batch)
         clusters[rows], labels[rows] = result.clusters, batch.labels
-        first += len(batch)
+    ranks.add_up(sums, clusters, labels)
     means = dict(zip(SCALAR_TERMS, (sums / len(train)).tolist(), strict=True))
     if not means["loss"] < float("inf"):
         advice = advice_on_loss(config, training.precision, train.images)
@@ -216,12 +214,6 @@ def evaluate(training: Training, dataset: Dataset, coefficients: Coefficients) -
     numbers |= {Metric("confidence", facet=j).name: confidence for j, confidence in confidences}
     health = measure_health(model, test.images, coefficients, config.eval_batch_size)
     return {Metric("loss").name: terms["loss"]} | numbers | {metric.name: value for metric, value in health.items()}
-
-
-def evaluated_images(config: Config, dataset: Dataset) -> Split:
-    """The test images that a run looks at: all of them, or those of the first n_test_batches."""
-    n = config.n_test_batches * config.eval_batch_size if config.n_test_batches >= 0 else None
-    return Split(dataset.test.images[:n], dataset.test.labels[:n])
 
 
 def draw(training: Training, dataset: Dataset, coefficients: Coefficients) -> Iterator[tuple[str, Figure]]:
@@ -259,7 +251,8 @@ def train_loop(training: Training, dataset: Dataset, folder: RunFolder, tracker:
             started = time.monotonic()
             numbers: dict[str, float] = {"epoch": epoch, "epoch_lr": config.init_lr}
             if epoch > 0:
-                numbers |= train_epoch(training, dataset, epoch)
+                with training.ranks.watched():
+                    numbers |= train_epoch(training, dataset, epoch)
             coefficients = progressive_coefficients(training.schedule, epoch, 0, n_batches).on(training.device)
             if config.do_test_during_training or epoch in (0, last):
                 numbers |= evaluate(training, dataset, coefficients)
@@ -314,10 +307,11 @@ def begin(training: Training, dataset: Dataset, folder: RunFolder) -> int:
 def train_run(training: Training, dataset: Dataset, folder: RunFolder) -> int:
     """Start the run of a folder, or go on with it; the exit status."""
     config = training.config
-    first_epoch = begin(training, dataset, folder)
+    first_epoch, ranks = begin(training, dataset, folder), training.ranks
     folder.write_config(config, dataset.source)
     folder.forget_after(first_epoch - 1)
     if first_epoch == config.n_epochs and (not config.save_model or is_model_of(folder.model_path, config.n_epochs)):
+        ranks.take_up(training, None)
         say(config, f"already finished: {folder.path}; more epochs continue it, --overwrite trains it again")
         say(config, report(folder.read_metrics()[-1], config, dataset.spec) + page_line(folder))
         return 0
@@ -325,6 +319,7 @@ def train_run(training: Training, dataset: Dataset, folder: RunFolder) -> int:
     verb = "resuming" if first_epoch else "starting"
     what = f"{folder.path} on {training.device} in {training.how}"
     say(config, f"{verb} {what}, epoch {first_epoch} of {config.n_epochs - 1}")
+    ranks.take_up(training, first_epoch)
     tracker = Tracker(config, folder)
     if not training.is_recorded:  # a CUDA graph keeps its gradients to itself
         tracker.watch(training.model)
@@ -350,12 +345,15 @@ def train(config: Config, own: OwnImages | None = None) -> int:
     Raises:
         UserError: a device, images or a folder that will not do; a loss that is not finite.
     """
-    device = resolve_device(config.device)
-    dataset = load_dataset(config, device, own)
-    check_memory(config, dataset.spec, device)
-    training = Training(config, dataset.spec, device)
-    with closing(RunFolder.open(config)) as folder, signals_as_interrupt():
-        return train_run(training, dataset, folder)
+    with joined_ranks(config) as ranks:
+        dataset = ranks.agree(partial(load_dataset, config, ranks.device, own))
+        ranks.check(config, dataset)
+        ranks.agree(partial(check_memory, config, dataset.spec, ranks.device))
+        training = Training(config, dataset.spec, ranks.device, ranks)
+        if not ranks.is_first:
+            return ranks.follow(training, partial(train_epoch, training, dataset))
+        with closing(RunFolder.open(config)) as folder, signals_as_interrupt():
+            return train_run(training, dataset, folder)
 
 
 def show_plan(config: Config) -> None:

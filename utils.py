@@ -89,6 +89,12 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def n_processes() -> int:
+    """How many processes train one model together, as torchrun says it in the environment; 1 without it."""
+    is_told = {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
+    return int(os.environ["WORLD_SIZE"]) if is_told else 1
+
+
 def seed_everything(seed: int) -> None:
     """Seed the global generators of Python, numpy and torch (all devices)."""
     import numpy as np

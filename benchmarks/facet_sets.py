@@ -47,7 +47,7 @@ def load_set(path: Path, seed: int) -> FacetSet:
 
 def _rows(split: Split) -> np.ndarray:
     """Images (N, C, H, W) uint8 -> (N, P) float32 in [0, 1]."""
-    return split.images.numpy().reshape(len(split), -1).astype(np.float32) / 255
+    return np.asarray(split.images).reshape(len(split), -1).astype(np.float32) / 255
 
 
 def set_path(name: str, data_dir: Path, made_dir: Path) -> Path:
@@ -105,7 +105,7 @@ def rendered_3dshapes() -> dict[str, np.ndarray]:
 def _both(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, H, W, C) and labels (N, L) of both splits."""
     splits = (dataset.train, dataset.test)
-    images = np.concatenate([split.images.numpy() for split in splits]).transpose(0, 2, 3, 1)
+    images = np.concatenate([np.asarray(split.images) for split in splits]).transpose(0, 2, 3, 1)
     return images, np.concatenate([split.labels.numpy() for split in splits])
 
 

@@ -26,6 +26,7 @@ from scipy.stats import spearmanr
 from config import Config, load_config
 from datasets import load_dataset
 from flags import FlagParser, non_negative_int, positive_int
+from readers.disk_images import on_host
 from sweeps.database import Database
 from tuning.criterion import Judgement, thrift, value
 from tuning.halves import Halves, matched_ami
@@ -89,7 +90,7 @@ class LabelledSearch(ClusterSearch):
 def search(config: Config, n_trials: int) -> tuple[list[Tried], float]:
     """Every choice of a search, the best first, and its CPU seconds."""
     dataset, started = load_dataset(config, torch.device("cpu")), time.process_time()
-    halves = Halves(dataset.train.images.numpy(), dataset.spec, config.seed)
+    halves = Halves(on_host(dataset.train.images), dataset.spec, config.seed)
     with TemporaryDirectory() as folder:
         found = LabelledSearch(config, halves, Database.of_file(Path(folder) / "tune.db"), 3, 25)
         found.labels = dataset.train.labels.numpy()[halves.chosen]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 
@@ -9,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from config import Config
-from datasets import DatasetSpec, Split, split_labels
+from datasets import DatasetSpec, Images, Split, split_labels
 from evaluation.metric_names import Metric
 from evaluation.scores import cluster_scores
 
@@ -46,7 +47,7 @@ def _kmeans_scores(clusters: np.ndarray, labels: Mapping[str, np.ndarray], j: in
     return metrics
 
 
-def kmeans_clusters(train: Tensor, test: Tensor, n_clusters: int, seed: int) -> np.ndarray | None:
+def kmeans_clusters(train: Images, test: Images, n_clusters: int, seed: int) -> np.ndarray | None:
     """Fit k-means to the pixels of training images; the cluster of every test image, (N,).
 
     It has one thread, and so gives the same clusters every time.
@@ -64,7 +65,7 @@ def kmeans_clusters(train: Tensor, test: Tensor, n_clusters: int, seed: int) -> 
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
-    n_images = min(len(train), MAX_IMAGES, MAX_WORK // (train[0].numel() * n_clusters))
+    n_images = min(len(train), MAX_IMAGES, MAX_WORK // (math.prod(train.shape[1:]) * n_clusters))
     if n_images < min(len(train), MIN_PER_CLUSTER * n_clusters):
         return None
     index = np.random.default_rng(seed).permutation(len(train))[:n_images]

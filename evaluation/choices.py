@@ -123,7 +123,7 @@ def all_parser(description: str | None) -> FlagParser:
 def predict_parser(description: str | None) -> FlagParser:
     """The flags of predict.py."""
     parser = model_parser(description)
-    parser.add_argument("--images", nargs="+", required=True, help="a folder, images, or one .npz")
+    parser.add_argument("--images", nargs="+", required=True, help="a folder, images, or one .npz, .npy or .h5")
     parser.add_argument(
         "--output", type=Path, required=True, help="the table to write, .csv, .json, .npz or .parquet (needs pyarrow)"
     )

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from config import Config
-from datasets import to_device, to_float
+from datasets import Images, to_device, to_float
 from evaluation.metric_names import Metric
 from evaluation.predictions import device_of, evaluating
 from mfcvae import MFCVAE
@@ -30,13 +30,13 @@ MIN_CONFIDENCE = 0.1
 
 
 def measure_health(
-    model: MFCVAE, images: Tensor, coefficients: Coefficients | None = None, batch_size: int = 1000
+    model: MFCVAE, images: Images, coefficients: Coefficients | None = None, batch_size: int = 1000
 ) -> dict[Metric, float]:
     """Measure the health of every facet on at most N_IMAGES images, the same ones every time.
 
     Args:
         model: any model, trained or not.
-        images: (N, C, H, W) uint8 of the test split, on any device.
+        images: (N, C, H, W) uint8 of the test split, on any device or on disk.
         coefficients: how far each facet takes part; in full where there are none.
         batch_size: images that are decoded at a time.
 
@@ -218,9 +218,10 @@ def _clusters(n: int) -> str:
     return "1 cluster" if n == 1 else f"{n} clusters"
 
 
-def advice_on_loss(config: Config, precision: str, images: Tensor) -> str:
+def advice_on_loss(config: Config, precision: str, images: Images) -> str:
     """What is likely to have made a loss not finite, and what would help. images: (N, C, H, W) of the training."""
-    if config.data_init and bool((images == images[:1]).all()):
+    first = images[[0]]
+    if config.data_init and all(bool((chunk == first).all()) for chunk in images.split(1000)):
         return "all images are the same, which data_init cannot scale: look at the images, or leave it out"
     if config.init_lr > 1e-2:
         return f"init_lr = {config.init_lr:g} is large: start again with --overwrite and a lower --init_lr, 5e-4 say"

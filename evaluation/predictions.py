@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from config import Config
-from datasets import Dataset, DatasetSpec, Split, split_class_names, split_labels, to_device, to_float
+from datasets import Dataset, DatasetSpec, Images, Split, split_class_names, split_labels, to_device, to_float
 from mfcvae import MFCVAE, ElboTerms
 from progressive import Coefficients
 
@@ -64,11 +64,11 @@ def device_of(model: MFCVAE) -> torch.device:
 
 
 def predict(
-    model: MFCVAE, images: Tensor, coefficients: Coefficients | None = None, batch_size: int = 1000
+    model: MFCVAE, images: Images, coefficients: Coefficients | None = None, batch_size: int = 1000
 ) -> Predictions:
     """Cluster every image in every facet at z_j = m_j(x); nothing is decoded.
 
-    images: (N, C, H, W) uint8, N at least 1, on any device.
+    images: (N, C, H, W) uint8, N at least 1, on any device or on disk.
     """
     found = _Collected(model, len(images))
     with evaluating(model):
@@ -80,7 +80,7 @@ def predict(
 
 def predict_with_terms(
     model: MFCVAE,
-    images: Tensor,
+    images: Images,
     coefficients: Coefficients | None = None,
     batch_size: int = 1000,
     forward: Forward | None = None,
@@ -136,7 +136,7 @@ class _Collected:
         return Predictions(means, self.clusters.cpu().numpy(), self.confidences.cpu().numpy())
 
 
-def _batches(model: MFCVAE, images: Tensor, batch_size: int) -> Iterator[Tensor]:
+def _batches(model: MFCVAE, images: Images, batch_size: int) -> Iterator[Tensor]:
     """Batch by batch (B, C, H, W) in [0, 1], on the model's device."""
     return (to_float(to_device(batch, device_of(model))) for batch in images.split(batch_size))
 
@@ -211,3 +211,9 @@ def observe(
     split = dataset.train if split_name == "train" else dataset.test
     predictions = predict(model, split.images, coefficients, config.eval_batch_size)
     return Observed(model, config, dataset.spec, split, split_name, predictions, coefficients, dataset.source)
+
+
+def evaluated_images(config: Config, dataset: Dataset) -> Split:
+    """The test images that a run looks at: all of them, or those of the first n_test_batches."""
+    n = config.n_test_batches * config.eval_batch_size if config.n_test_batches >= 0 else None
+    return Split(dataset.test.images[:n], dataset.test.labels[:n])

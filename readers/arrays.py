@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from readers.stored import StoredImages
 from utils import UserError, one_line
 
 
 class ImageArrays(NamedTuple):
     """Images and the classes of each, as a reader found them."""
 
-    images: np.ndarray
+    images: np.ndarray | StoredImages
     """(N, C, H, W) uint8"""
     labels: np.ndarray
     """(N, L) whole numbers: of each label the index of its class."""

@@ -77,12 +77,12 @@ class ImageFiles:
         goal = wanted(self.image_shape)
         return f"{len(self):,} image files{pages}, converted, cropped and resized to {goal} where they differ"
 
-    def batches(self, batch_size: int) -> Iterator[ImageBatch]:
-        """Yield all pictures in order; each that cannot be read is logged with the reason."""
+    def batches(self, batch_size: int, start: int = 0) -> Iterator[ImageBatch]:
+        """Yield all pictures from `start` on, in order; each that cannot be read is logged with the reason."""
         has_warned = False
         with ThreadPoolExecutor() as pool:  # while Pillow decodes, other threads run
-            for start in range(0, len(self.pages), batch_size):
-                yield self._batch(pool, self.pages[start : start + batch_size])
+            for first in range(start, len(self.pages), batch_size):
+                yield self._batch(pool, self.pages[first : first + batch_size])
                 has_warned = has_warned or self._warn_of_dark()
         self._warn_of_frames()
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from readers.own_images import OwnFacts, OwnImages
+from readers.own_facts import OwnFacts, OwnImages
 from readers.pixels import Shape, fit_image, is_grey
 from readers.texts import checked_label_names
 from utils import UserError, one_line, shown

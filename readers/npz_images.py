@@ -2,45 +2,30 @@
 
 from __future__ import annotations
 
-import io
-import math
 import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from readers.arrays import ImageBatch
-from readers.pixels import Shape, fit_image, wanted
+from readers.array_images import (
+    MAX_HEADER_BYTES,
+    STEP_BYTES,
+    ArrayImages,
+    Header,
+    ReadNext,
+    check_small,
+    check_there,
+    parse_header,
+)
 from settings.data_sets import MAX_MEGAPIXELS
-from utils import UserError, one_line, printable
+from utils import UserError, one_line
 
-MAX_HEADER_BYTES = 2**16
-"""numpy writes longer ones only for types of very many fields."""
-MAX_SMALL_BYTES = 2**30
-"""What an array that is read whole may take: labels and their names."""
-STEP_BYTES = 2**26
-"""Pixels that are unpacked at once; a larger image alone."""
 MAX_DEFLATION = 1032
 """No zip file that numpy writes unpacks to more than that many times its size."""
-
-
-class Header(NamedTuple):
-    """What an array in an .npz is."""
-
-    shape: tuple[int, ...]
-    is_fortran: bool
-    dtype: np.dtype
-    n_bytes: int
-    """Size of the header itself."""
-
-    def __str__(self) -> str:
-        """Write it as messages do."""
-        return f"{self.shape} {self.dtype}"
 
 
 def npz_arrays(path: Path) -> list[str]:
@@ -61,11 +46,7 @@ def read_npz_array(path: Path, name: str) -> np.ndarray:
     Raises:
         UserError: it is damaged, is too large, or holds Python objects, which would have to be unpickled.
     """
-    header = npz_header(path, name)
-    if (n_bytes := math.prod(header.shape) * header.dtype.itemsize) > MAX_SMALL_BYTES:
-        raise UserError(
-            f"{path}: '{name}' is {header} and takes {n_bytes / 2**30:,.1f} GiB, more than 1 GiB; save less"
-        )
+    check_small(path, name, npz_header(path, name))
     with opened_npz(path) as archive, archive.open(f"{name}.npy") as member:
         try:
             return np.lib.format.read_array(member, allow_pickle=False)
@@ -80,12 +61,7 @@ def npz_header(path: Path, name: str) -> Header:
         UserError: the header is damaged, of an unknown format, or claims what is not there.
     """
     with opened_npz(path) as archive, archive.open(f"{name}.npy") as member:
-        head = io.BytesIO(member.read(MAX_HEADER_BYTES))
-        version = np.lib.format.read_magic(head)
-        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
-        if read is None:
-            raise UserError(f"{path}: '{name}' is in a format of numpy that is not known here, {version}")
-        header = Header(*read(head), head.tell())
+        header = parse_header(path, name, member.read(MAX_HEADER_BYTES))
         _check_size(path, name, header, archive.getinfo(f"{name}.npy"))
     return header
 
@@ -94,7 +70,7 @@ def _check_size(path: Path, name: str, header: Header, member: zipfile.ZipInfo) 
     """Refuse a header that claims another size than the archive, and an archive that claims more than it can hold."""
     if header.dtype.hasobject:  # pickled: of any size, and never read
         return
-    claimed, packed = header.n_bytes + math.prod(header.shape) * header.dtype.itemsize, member.compress_size
+    claimed, packed = header.claimed, member.compress_size
     most = {zipfile.ZIP_STORED: packed, zipfile.ZIP_DEFLATED: MAX_DEFLATION * packed + 1024}
     is_held = (
         min(header.shape, default=0) >= 0
@@ -125,78 +101,53 @@ def opened_npz(path: Path) -> Iterator[zipfile.ZipFile]:
             raise UserError(f"{path}: damaged ({one_line(error, 120)})") from None
 
 
-class NpzImages:
+class NpzImages(ArrayImages):
     """An array of images in an .npz. numpy would read it whole; here its bytes are streamed out of the zip file."""
 
     def __init__(self, path: Path, name: str = "images", max_megapixels: float = MAX_MEGAPIXELS):
-        """Read the header.
+        """Read the header, and refuse a file without such an array, or with none of images (ArrayImages)."""
+        check_there(path, name, npz_arrays(path))
+        super().__init__(path, name, npz_header(path, name), max_megapixels)
 
-        Args:
-            path: the .npz.
-            name: the array.
-            max_megapixels: larger images are refused.
-
-        Raises:
-            UserError: there is no such array, or none of images.
-        """
-        if name not in (names := npz_arrays(path)):
-            raise UserError(f"{path}: holds no array '{name}' (but {printable(', '.join(names[:5])) or 'nothing'})")
-        self.path, self.name, self.files = path, name, [path]
-        self.header = npz_header(path, name)
-        self.shape = self._checked_shape(max_megapixels)
-        _, height, width, channels = self.shape
-        self.image_shape: Shape = (channels, height, width)
-        """What the images are brought to; their own shape unless it is set."""
-
-    def _checked_shape(self, max_megapixels: float) -> tuple[int, int, int, int]:
-        """Take (N, H, W, C) from the header of an array that can be streamed."""
-        shape, found = self.header.shape, f"{self.path}: '{self.name}' is {self.header}"
-        if self.header.dtype != np.uint8 or len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)):
-            raise UserError(f"{found}; it must be (N, H, W) or (N, H, W, C) uint8 with C 1 or 3")
-        if 0 in shape:
-            raise UserError(f"{found}: there are no images")
-        if self.header.is_fortran and sum(side > 1 for side in shape) > 1:
-            raise UserError(f"{found} in Fortran order; save np.ascontiguousarray({self.name})")
-        if shape[1] * shape[2] > max_megapixels * 1e6:
-            raise UserError(
-                f"{found}: images of more than --max_megapixels {max_megapixels:g}; raise it, or halve them"
-            )
-        N, H, W, C = (*shape, 1) if len(shape) == 3 else shape
-        return N, H, W, C
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def describe(self) -> str:
-        """Say how many images there are, and what is done to them."""
-        _, height, width, channels = self.shape
-        goal, found = wanted(self.image_shape), wanted((channels, height, width))
-        done = "" if goal == found else f", converted, cropped and resized to {goal}"
-        return f"{len(self):,} images of {self.path} ({found}){done}"
-
-    def batches(self, batch_size: int) -> Iterator[ImageBatch]:
-        """Yield all images in order; what is unpacked at once is limited in bytes, however many images that are.
-
-        Raises:
-            UserError: the file is damaged.
-        """
+    @contextmanager
+    def reader(self, start: int) -> Iterator[ReadNext]:
+        """Open the array at image number `start`; what comes before is unpacked and forgotten."""
         N, H, W, C = self.shape
-        n_step = max(1, min(batch_size, STEP_BYTES // (H * W * C)))
+        size, at = H * W * C, start
+
+        def read(n: int) -> np.ndarray:
+            nonlocal at
+            content = member.read(n * size)
+            if len(content) < n * size:
+                raise UserError(f"{self.path}: damaged, it ends within image {at + len(content) // size}")
+            at += n
+            return np.frombuffer(bytearray(content), np.uint8).reshape(n, H, W, C)  # writable, as torch wants it
+
         with opened_npz(self.path) as archive, archive.open(f"{self.name}.npy") as member:
             member.read(self.header.n_bytes)
-            for start in range(0, N, batch_size):
-                stop = min(start + batch_size, N)
-                steps = [self._read(member, at, min(n_step, stop - at)) for at in range(start, stop, n_step)]
-                yield ImageBatch([str(i) for i in range(start, stop)], np.concatenate(steps))
+            n_step = max(1, STEP_BYTES // size)
+            for skipped in range(0, start, n_step):
+                member.read(min(n_step, start - skipped) * size)
+            yield read
 
-    def _read(self, member: IO[bytes], at: int, n: int) -> np.ndarray:
-        """Unpack n images, of which the first is number `at`, and bring them to the wanted shape: (n, C, H, W)."""
-        _, H, W, C = self.shape
-        content = member.read(n * H * W * C)
-        if len(content) < n * H * W * C:
-            raise UserError(f"{self.path}: damaged, it ends within image {at + len(content) // (H * W * C)}")
-        pixels = np.frombuffer(bytearray(content), np.uint8).reshape(n, H, W, C)  # writable, as torch wants it
-        if self.image_shape == (C, H, W):
-            return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
-        images = (Image.fromarray(image[:, :, 0] if C == 1 else image) for image in pixels)
-        return np.stack([fit_image(image, self.image_shape) for image in images])
+
+class NpzFile(NamedTuple):
+    """An .npz."""
+
+    path: Path
+
+    def names(self) -> list[str]:
+        """Name the arrays."""
+        return npz_arrays(self.path)
+
+    def header(self, name: str) -> Header:
+        """Say what an array is."""
+        return npz_header(self.path, name)
+
+    def read(self, name: str) -> np.ndarray:
+        """Read a small array, whole."""
+        return read_npz_array(self.path, name)
+
+    def images(self, name: str, max_megapixels: float) -> NpzImages:
+        """Open an array of images."""
+        return NpzImages(self.path, name, max_megapixels)

@@ -67,7 +67,7 @@ def read_coloured_digits(config: Config) -> ImageArrays:
     rng = np.random.default_rng([config.seed, 1])  # the split is drawn by the seed alone
     colours = rng.integers(len(INKS), size=len(digits.images))
     inks = np.array(list(INKS.values()), np.uint8)[colours]  # (N, 3)
-    images = digits.images * inks[:, :, None, None]  # (N, 1, 8, 8) times (N, 3, 1, 1)
+    images = np.asarray(digits.images) * inks[:, :, None, None]  # (N, 1, 8, 8) times (N, 3, 1, 1)
     labels = np.stack([digits.labels[:, 0], colours], axis=1)
     return ImageArrays(images, labels, f"{digits.source} in {len(INKS)} colours")
 

@@ -1,11 +1,11 @@
-"""Where images come from: files or an .npz, batch by batch or all at once."""
+"""Where images come from: files or an array, batch by batch or all at once."""
 
 from __future__ import annotations
 
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,10 +13,13 @@ import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from readers.array_images import ArrayFile
 from readers.arrays import ImageBatch
 from readers.folders import list_images
+from readers.hdf5_images import Hdf5File
 from readers.image_files import ImageFiles
-from readers.npz_images import NpzImages
+from readers.npy_images import NpyFolder
+from readers.npz_images import NpzFile
 from readers.pixels import Shape, wanted
 from settings.data_sets import MAX_MEGAPIXELS
 from utils import UserError, printable
@@ -40,25 +43,39 @@ class ImageSource(Protocol):
     def describe(self) -> str:
         """Say in one line how many images there are, and what is done to them."""
 
-    def batches(self, batch_size: int) -> Iterator[ImageBatch]:
-        """Yield all images in order, in image_shape."""
+    def batches(self, batch_size: int, start: int = 0) -> Iterator[ImageBatch]:
+        """Yield all images from `start` on, in order, in image_shape."""
+
+
+ARRAY_FILES: dict[str, Callable[[Path], ArrayFile]] = {
+    ".npz": NpzFile,
+    ".npy": lambda path: NpyFolder(path.parent),
+    ".h5": Hdf5File,
+    ".hdf5": Hdf5File,
+}
+"""Suffix of files that hold arrays -> how they are opened."""
 
 
 def open_images(paths: Sequence[str], image_shape: Shape, max_megapixels: float = MAX_MEGAPIXELS) -> ImageSource:
     """Open what --images names.
 
     Args:
-        paths: a folder, images, or one .npz.
+        paths: a folder, images, or one file of arrays.
         image_shape: what the images are brought to.
         max_megapixels: larger images are not read.
 
     Raises:
-        UserError: nothing is there, or an .npz does not hold what it should.
+        UserError: nothing is there, or a file of arrays does not hold what it should.
     """
-    if any(Path(path).suffix.lower() == ".npz" for path in paths):
-        if len(paths) > 1:
-            raise UserError(f"--images {printable(' '.join(paths[:3]))}: give one .npz alone, or folders and images")
-        source = NpzImages(Path(paths[0]), max_megapixels=max_megapixels)
+    kinds = [ARRAY_FILES.get(Path(path).suffix.lower()) for path in paths]
+    if any(kinds) and len(paths) > 1:
+        raise UserError(
+            f"--images {printable(' '.join(paths[:3]))}: give one file of arrays alone, or folders and images"
+        )
+    if kinds[0]:
+        path = Path(paths[0])
+        name = path.stem if path.suffix.lower() == ".npy" else "images"
+        source = kinds[0](path).images(name, max_megapixels)
         source.image_shape = image_shape
         return source
     files = [file for path in paths for file in list_images(Path(path))]

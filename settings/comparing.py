@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MAY_CHANGE_ON_RESUME = {
     "config_args_path", "run_name", "results_dir", "overwrite", "dry_run", "quiet", "copy_model", "device",
     "wandb_mode", "user", "data_dir", "checkpoint_every_n_epochs", "precision", "compile", "report",
+    "images_in", "cache_dir",
 }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-OWN_IMAGES = ("folder", "npz")
+OWN_IMAGES = ("folder", "npz", "npy", "hdf5")
 """Data sets that only their files know."""
 
 MAX_MEGAPIXELS = 179

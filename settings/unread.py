@@ -63,7 +63,11 @@ _RULES = (
         lambda config: config.dataset == "fast_3dshapes",
         "dataset is {dataset}",
     ),
-    _Rule(("image_size", "max_megapixels"), lambda config: config.dataset in OWN_IMAGES, "dataset is {dataset}"),
+    _Rule(
+        ("image_size", "max_megapixels", "images_in", "cache_dir"),
+        lambda config: config.dataset in OWN_IMAGES,
+        "dataset is {dataset}",
+    ),
     _Rule(("skip_broken",), lambda config: config.dataset == "folder", "dataset is {dataset}"),
 )
 

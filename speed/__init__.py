@@ -1,1 +1,1 @@
-"""What this machine does best: precision, compiled and recorded steps; for train.py and benchmarks/."""
+"""What this machine does best: precision, compiled and recorded steps; several processes that train one model."""

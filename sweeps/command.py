@@ -16,6 +16,7 @@ from config import parse_flags
 from flags import FlagParser, positive_int
 from sweeps.request import JoinRequest, Sharing, StartRequest
 from sweeps.variation import seeds_from_words
+from utils import UserError, n_processes
 
 STORAGE_VARIABLE = "MFCVAE_SWEEP_STORAGE"
 """Environment variable with the default of --storage."""
@@ -55,6 +56,8 @@ def join_command(description: str | None, argv: Sequence[str] | None) -> int:
 def read_command(parser: FlagParser, argv: Sequence[str] | None) -> tuple[argparse.Namespace, Mapping[str, Any]]:
     """The parser's flags, and the settings of train.py that the other words name."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if n_processes() > 1:
+        raise UserError("torchrun trains one model by several processes (train.py); a sweep has --workers instead")
     arguments, words = parser.parse_known_args(argv)
     hide_address(sys.argv)
     return arguments, parse_flags(words, parser.flags)

@@ -11,7 +11,7 @@ from conftest import random_states
 from sklearn.metrics import adjusted_mutual_info_score
 from test_train import metrics_of, run_small, stop_small
 
-import train
+import initialisation
 from config import build_config
 from datasets import DatasetSpec
 from factorial import additive_error, codes_of, factorial_clustering
@@ -139,7 +139,7 @@ def test_the_guide_is_the_cross_entropy_of_the_codes():
 def test_a_led_run_resumes_to_the_same_numbers_and_its_model_says_its_sigma(tmp_path, monkeypatch):
     whole = run_small(tmp_path, "whole", *LED, "--save_model", "true")
     stop_small(tmp_path, "stopped", 2, *LED)
-    monkeypatch.setattr(train, "factorial_start", lambda *_: pytest.fail("started anew"))
+    monkeypatch.setattr(initialisation, "factorial_start", lambda *_: pytest.fail("started anew"))
     assert run_small(tmp_path, "stopped", *LED) == whole
     assert metrics_of(tmp_path / "stopped")[-1]["test_metric/loss"] == whole[-1]["test_metric/loss"]
     model, config = load_model_from_save_dict(tmp_path / "whole" / "save_dict.pt")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from test_own_images import load
 
-from readers.npz_images import STEP_BYTES
+from readers.array_images import STEP_BYTES
 from readers.sources import open_images
 from utils import UserError
 
@@ -109,7 +109,7 @@ def test_more_images_than_the_memory_are_refused_before_they_are_read(tmp_path, 
 def test_labels_of_more_than_a_gigabyte_are_refused(tmp_path, monkeypatch):
     path = tmp_path / "a.npz"
     np.savez(path, images=np.zeros((12, 8, 8), np.uint8), labels=np.zeros((12, 100), int))
-    monkeypatch.setattr("readers.npz_images.MAX_SMALL_BYTES", 12 * 100 * 8 - 1)
+    monkeypatch.setattr("readers.array_images.MAX_SMALL_BYTES", 12 * 100 * 8 - 1)
     with pytest.raises(UserError, match=r"'labels' is \(12, 100\) int64 and takes 0.0 GiB, more than 1 GiB"):
         load("npz", path)
 

@@ -20,7 +20,7 @@ import train
 from config import build_config
 from datasets import load_dataset, split_class_names
 from load_model import load_model_from_save_dict
-from readers import image_files, own_images
+from readers import image_files, placing
 from utils import UserError
 
 CPU = torch.device("cpu")
@@ -210,7 +210,7 @@ def both(monkeypatch, dataset: str, data_dir: Path, **settings) -> tuple[dataset
     loaded = load(dataset, data_dir, **settings).spec
     read, original = [], image_files.picture_pixels
     monkeypatch.setattr(image_files, "picture_pixels", lambda *words: read.append(1) or original(*words))
-    monkeypatch.setattr(own_images, "read_all", lambda *_: pytest.fail("all images were read"))
+    monkeypatch.setattr(placing, "read_all", lambda *_: pytest.fail("all images were read"))
     facts = facts_of(dataset, data_dir, **settings)
     assert dataclasses.replace(loaded, checksum=None) == facts
     return facts, len(read)
@@ -262,7 +262,7 @@ def test_facts_leave_out_what_training_would(tmp_path, monkeypatch):
 
 def test_a_dry_run_checks_the_images_without_reading_them(tmp_path, monkeypatch, capsys):
     folder = write_folder(tmp_path / "pets", 1, ".png", CLASSES)
-    monkeypatch.setattr(own_images, "read_all", lambda *_: pytest.fail("all images were read"))
+    monkeypatch.setattr(placing, "read_all", lambda *_: pytest.fail("all images were read"))
     flags = ["--dataset", "folder", "--data_dir", str(folder), "--image_size", "8", "--dry_run"]
     assert train.main([*settings(2, "fc_vlae"), *flags]) == 0
     assert "24 training and 6 test images (1, 8, 8)" in capsys.readouterr().out

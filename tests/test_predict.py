@@ -292,7 +292,7 @@ BAD_IMAGES = {
     "Fortran order": (npz(images=np.asfortranarray(np.zeros((5, 8, 8), np.uint8))), "ascontiguousarray"),
     "no zip": (file("i.npz", b"hello"), "damaged or not an .npz"),
     "empty file": (file("i.npz", b""), "damaged or not an .npz"),
-    "npz and folder": (lambda folder: [folder / "a.npz", folder], "one .npz alone"),
+    "npz and folder": (lambda folder: [folder / "a.npz", folder], "one file of arrays alone"),
 }
 
 

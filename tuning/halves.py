@@ -21,6 +21,7 @@ from factorial import (
     residual_start,
     to_pixels,
 )
+from readers.stored import StoredImages
 from tuning.criterion import Judgement
 
 MAX_IMAGES = 1_500
@@ -34,7 +35,7 @@ N_STARTS, N_KEPT = 10, 3
 class Halves:
     """Images (N, C, H, W) uint8 with their features, and which of them belong to the first half."""
 
-    def __init__(self, images: np.ndarray, spec: DatasetSpec, seed: int):
+    def __init__(self, images: np.ndarray | StoredImages, spec: DatasetSpec, seed: int):
         """Draw at most MAX_IMAGES of the images by the seed, and split them in two. spec: that of the data set."""
         self.spec = spec
         self.chosen = np.random.default_rng(seed).permutation(len(images))[:MAX_IMAGES]  # (N,): which images of the set

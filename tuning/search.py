@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from config import Config
 from datasets import load_dataset
+from readers.disk_images import on_host
 from settings.comparing import MAY_CHANGE_ON_RESUME
 from sweeps.database import Database
 from train import INTERRUPTED
@@ -78,7 +79,7 @@ def chosen_settings(config: Config, best: Tried) -> dict[str, object]:
 def open_search(config: Config, options: TuneOptions, stage: int) -> Search:
     """The search of a stage: 0 for clusters, 1 for trainings of the best of them."""
     dataset = load_dataset(config, torch.device("cpu"))
-    halves = Halves(dataset.train.images.numpy(), dataset.spec, config.seed)
+    halves = Halves(on_host(dataset.train.images), dataset.spec, config.seed)
     database = Database(options.storage or "")
     clusters = ClusterSearch(config, halves, database, options.max_facets, options.max_clusters)
     return TrainingSearch(config, halves, database, clusters.tried()) if stage else clusters
