@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from readers.pixels import is_grey
+from readers.pixels import is_grey, wanted
 from readers.sources import ImageSource
 from readers.stored import StoredArray
 from utils import UserError, make_folder, printable, write_atomically
@@ -139,9 +139,9 @@ class ImageCache:
         free = shutil.disk_usage(self.folder).free
         if needed > free:
             raise UserError(
-                f"{self.folder}: {len(source) - state.n_read:,} images take {needed / 2**30:,.1f} GiB, and the disk "
-                f"has {free / 2**30:,.1f} GiB free; free some space, choose another --cache_dir or a smaller "
-                "--image_size"
+                f"{self.folder}: {len(source) - state.n_read:,} images ({wanted(source.image_shape)}) take "
+                f"{needed / 2**30:,.1f} GiB, and the disk has {free / 2**30:,.1f} GiB free; free some space, "
+                "choose another --cache_dir or a smaller --image_size"
             )
 
     def _decode(self, source: ImageSource, state: CacheState) -> None:

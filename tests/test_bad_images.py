@@ -65,7 +65,7 @@ FOLDER = {
     ),
     "more than the memory": (
         pictures(*SIX),
-        ["--image_size", "1000000"],
+        ["--image_size", "1000000", "--images_in", "memory"],
         ["6 images (RGB, 1000000 x 1000000 pixels) take 16,763.8 GiB", "smaller --image_size"],
     ),
     "one image": (pictures("a.png"), SMALL, ["data: 0 of 1 images", "too few"]),

@@ -304,7 +304,9 @@ def test_a_disk_that_becomes_full(cache, monkeypatch):
 def test_a_disk_that_is_too_small(cache, monkeypatch):
     (cache / "state.json").unlink()
     monkeypatch.setattr(image_cache.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 5000}))
-    assert "30 images take 0.0 GiB, and the disk has 0.0 GiB free; free some space" in complaint(cache)
+    message = complaint(cache)
+    assert "30 images (" in message
+    assert "pixels) take 0.0 GiB, and the disk has 0.0 GiB free; free some space" in message
 
 
 BAD_ARRAYS = {

