@@ -134,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             words += ["--image_size", "none", "--data_dir", str(path), "--seed", str(seed)]
             tried, seconds = search(load_config(words), arguments.trials)
             print(report(path.stem, seed, tried, seconds), flush=True)
-            for choice, judged, worth, facts in tried:
+            for choice, judged, worth, facts, _ in tried:
                 K, agreement = (" ".join(f"{n:.4g}" for n in many) for many in (choice.n_clusters, judged.agreement))
                 numbers = (f"{n:.4f}" for n in (worth, facts["ami"], judged.explained, judged.vocabulary))
                 rows.append((path.stem, seed, K, agreement, *numbers))

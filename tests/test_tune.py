@@ -13,7 +13,7 @@ from config import load_config
 from datasets import DatasetSpec
 from sweeps.database import Database
 from train import evaluate
-from tuning.criterion import Judgement, thrift, value
+from tuning.criterion import Judgement, average, thrift, value
 from tuning.halves import Halves, matched_ami
 from tuning.options import TuneOptions
 from tuning.report import reasons, table
@@ -52,6 +52,20 @@ def test_matched_facets_have_one_partner_each_and_a_constant_one_agrees_with_not
     assert matched_ami(constant[:, None], constant[:, None]).tolist() == [0]
 
 
+def test_every_split_is_a_half_and_another_one():
+    halves = Halves(parts(101, [2])[0], SPEC, seed=0)
+    before = halves.rows(0)
+    halves.split(1)
+    assert halves.rows(0).sum() == before.sum() == 50 and (halves.rows(0) != before).any()
+    assert (halves.rows(0) ^ halves.rows(1)).all()
+
+
+def test_the_average_is_taken_facet_by_facet():
+    assert average([Judgement(0.5, [1.0, 0.2], 4), Judgement(0.7, [0.5, 0.4], 6)]) == pytest.approx(
+        Judgement(0.6, pytest.approx([0.75, 0.3]), 5)
+    )
+
+
 def test_true_numbers_are_worth_more_than_others(monkeypatch):
     monkeypatch.setattr("tuning.halves.N_STARTS", 10)
     images, _ = parts(600, [4, 3])
@@ -72,11 +86,16 @@ def search_in(folder, images, seed=0, **limits):
     return ClusterSearch(config, Halves(images, SPEC, seed), Database.of_file(folder / "tune.db"), **sizes)
 
 
-def test_a_search_prunes_repeats_nothing_and_does_not_mix_with_another(tmp_path):
+def test_a_search_prunes_repeats_the_best_and_does_not_mix_with_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(ClusterSearch, "n_first", 6)
     images, _ = parts(300, [3, 2])
     search = search_in(tmp_path, images)
     for seed in range(12):
+        before = search.tried()
         search.step(seed)
+        if seed in (6, 9):
+            again = next(one.choice for one in before if one.n_trials < 3)
+            assert [one.n_trials for one in search.tried() if one.choice == again][0] in (2, 3)
     states = [trial.state.name for trial in search.study.get_trials()]
     assert {"COMPLETE", "PRUNED"} == set(states) and len(states) == 12 and states[:3] == ["COMPLETE"] * 3
     best = search.tried()

@@ -14,7 +14,8 @@ value ranks choices.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from statistics import mean
 from typing import NamedTuple
 
 AS_MUCH = 0.02
@@ -30,6 +31,16 @@ class Judgement(NamedTuple):
     """J numbers: AMI between the facets learned from one half and from the other, matched one to one, at least 0."""
     vocabulary: float
     """Sum over the facets of exp(entropy of its clusters): how many clusters there are, counted by their use."""
+
+
+def average(judgements: Sequence[Judgement]) -> Judgement:
+    """The mean of what several trials of one choice say, facet by facet."""
+    agreements = zip(*(judged.agreement for judged in judgements), strict=True)
+    return Judgement(
+        mean(judged.explained for judged in judgements),
+        [mean(of_facet) for of_facet in agreements],
+        mean(judged.vocabulary for judged in judgements),
+    )
 
 
 def thrift(judged: Judgement, others: Iterable[Judgement]) -> float:

@@ -33,18 +33,23 @@ N_STARTS, N_KEPT = 10, 3
 
 
 class Halves:
-    """Images (N, C, H, W) uint8 with their features, and which of them belong to the first half."""
+    """Images (N, C, H, W) uint8 with their features, and which of them belong to the first half by now."""
 
     def __init__(self, images: np.ndarray | StoredImages, spec: DatasetSpec, seed: int):
-        """Draw at most MAX_IMAGES of the images by the seed, and split them in two. spec: that of the data set."""
+        """Draw at most MAX_IMAGES of the images by the seed. spec: that of the data set."""
         self.spec = spec
         self.chosen = np.random.default_rng(seed).permutation(len(images))[:MAX_IMAGES]  # (N,): which images of the set
         self.images = images[self.chosen]
-        self.is_first = np.arange(len(self.images)) < len(self.images) // 2  # (N,)
+        self.split(seed)
         pixels = to_pixels(self.images)
         plain, even = Features(pixels, seed), Features(pixels, seed, smallest_spread=SMALLEST_SPREAD)
         self.f = plain(pixels)[:, :MAX_FEATURES]  # (N, d)
         self.kinds = (self.f, even(pixels)[:, :MAX_FEATURES])
+
+    def split(self, seed: int) -> None:
+        """Split the images into other halves, by the seed."""
+        order = np.random.default_rng(seed).permutation(len(self.images))
+        self.is_first = order < len(order) // 2  # (N,)
 
     def rows(self, half: int) -> np.ndarray:
         """Which images belong to half 0 or 1: (N,) bool."""

@@ -15,6 +15,7 @@ from typing import NoReturn
 import torch
 import yaml
 from optuna.trial import TrialState
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from config import Config
@@ -128,8 +129,9 @@ def _work_on(
     show: Callable[[float, Sequence[Tried]], None] = lambda spent, best: None,
 ) -> None:
     """Try one choice after another, until the workers have spent so many seconds each."""
-    torch.set_num_threads(max(1, torch.get_num_threads() // n_workers))
-    with signals_as_interrupt():
+    n_threads = max(1, torch.get_num_threads() // n_workers)
+    torch.set_num_threads(n_threads)
+    with signals_as_interrupt(), threadpool_limits(n_threads):
         while (spent := search.seconds() / n_workers) < seconds:
             show(spent, search.tried())
             search.step(seed=(search.config.seed + 1000 * len(search.trials(*FINISHED)) + worker) % 2**32)

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from config import Config
 from settings.comparing import different_settings, portable_settings
 from sweeps.database import Database
-from tuning.criterion import Judgement, value
+from tuning.criterion import Judgement, average, value
 from tuning.halves import Halves
 from tuning.trained import Choice, train_half
 from utils import UserError
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 N_RANDOM = 20
 """Trials at random before the sampler learns from them."""
+REPEAT_EVERY, N_REPEATS = 3, 3
+"""Every third trial after these repeats the best choice that was tried fewer than three times, on other halves."""
 SHORTLIST = 3
 """The best numbers of clusters, which are trained. A trial that cannot come among them is pruned."""
 Z_DIMS, SIGMA_FACTORS = (2, 5, 10), (1.0, 0.5, 2.0)
@@ -41,20 +43,23 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 class Tried(NamedTuple):
-    """A choice whose trials are finished."""
+    """A choice and what its finished trials say on average."""
 
     choice: Choice
     judged: Judgement
     value: float
-    """The mean of its trials, valued beside all choices."""
+    """Beside all other choices."""
     facts: dict[str, float]
     """elbo, held out in nats per image, and sigma; nothing where nothing was trained."""
+    n_trials: int = 1
 
 
 class Search:
     """A study of one kind of choices, as a worker sees it."""
 
     stage = ""
+    n_first = 0
+    """Trials before the first that repeats another."""
 
     def __init__(self, config: Config, halves: Halves, database: Database):
         """Open the study, or make it.
@@ -96,8 +101,15 @@ class Search:
         raise NotImplementedError
 
     def peers(self) -> list[Judgement]:
-        """The judgements that thrift is compared with."""
-        return [Judgement(**trial.user_attrs["judged"]) for trial in self.trials(TrialState.COMPLETE)]
+        """What is said of every choice on average: thrift is compared with it."""
+        return [average(_judgements(trials)) for trials in self._choices().values()]
+
+    def _choices(self) -> dict[Choice, list[FrozenTrial]]:
+        """Choice -> its trials that came to their end."""
+        found: dict[Choice, list[FrozenTrial]] = {}
+        for trial in self.trials(TrialState.COMPLETE):
+            found.setdefault(_read(trial.user_attrs["choice"]), []).append(trial)
+        return found
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """The trials in one of these states."""
@@ -110,13 +122,13 @@ class Search:
 
     def tried(self) -> list[Tried]:
         """Every choice that was tried to its end, the best first."""
-        peers = self.peers()
-        found: dict[Choice, list[Tried]] = {}
-        for trial in self.trials(TrialState.COMPLETE):
-            judged, choice = Judgement(**trial.user_attrs["judged"]), _read(trial.user_attrs["choice"])
-            tried = Tried(choice, judged, value(judged, peers), trial.user_attrs["facts"])
-            found.setdefault(choice, []).append(tried)
-        return sorted(map(_mean, found.values()), key=lambda tried: -tried.value)
+        peers, tried = self.peers(), []
+        for choice, trials in self._choices().items():
+            judgements, facts = _judgements(trials), [trial.user_attrs["facts"] for trial in trials]
+            worth = mean(value(judged, peers) for judged in judgements)
+            means = {name: mean(one[name] for one in facts) for name in facts[0]}
+            tried.append(Tried(choice, average(judgements), worth, means, len(trials)))
+        return sorted(tried, key=lambda one: -one.value)
 
     # --- one trial
 
@@ -126,8 +138,8 @@ class Search:
         Raises:
             KeyboardInterrupt: it was interrupted; the trial is noted as failed.
         """
-        n_before, starts = len(self.trials(*FINISHED)), self.starts()
-        params = starts[n_before] if n_before < len(starts) else self._suggest(seed)
+        self.halves.split(seed)
+        params = self._next(seed)
         with self.database.asked(), _unworried():
             self.study.enqueue_trial(params)
             trial = self.study.ask()  # its own, or that of a worker which asked at the same moment
@@ -141,6 +153,17 @@ class Search:
         finally:
             with self.database.asked():
                 self.study.tell(trial, result, state)
+
+    def _next(self, seed: int) -> dict[str, Any]:
+        """What to try next: the start of the search, a doubtful choice again, or a new one."""
+        n_before, starts = len(self.trials(*FINISHED)), self.starts()
+        if n_before < len(starts):
+            return starts[n_before]
+        if n_before >= self.n_first and n_before % REPEAT_EVERY == 0:
+            for one in self.tried():
+                if one.n_trials < N_REPEATS:
+                    return self._choices()[one.choice][0].params
+        return self._suggest(seed)
 
     def _suggest(self, seed: int) -> dict[str, Any]:
         """What to try next, by a sampler that sees every trial valued beside all trials there are by now.
@@ -164,6 +187,7 @@ class Search:
     def _try(self, trial: Trial, seed: int) -> float | None:
         """The value of a trial's choice; None where it is pruned."""
         choice, codes, found = self.define(trial), [], []
+        is_new = choice not in self._choices()
         trial.set_user_attr("choice", choice._asdict())
         for half in (0, 1):
             one, facts = self.learn(choice, half, seed)
@@ -174,7 +198,7 @@ class Search:
             worth = value(judged, self.peers())
             if half == 0:
                 trial.report(worth, 0)
-                if worth < self.least():
+                if is_new and worth < self.least():
                     return None
         trial.set_user_attr("facts", {name: mean(facts[name] for facts in found) for name in found[0]})
         return worth
@@ -194,10 +218,9 @@ def _unworried() -> Iterator[None]:
         yield
 
 
-def _mean(tried: Sequence[Tried]) -> Tried:
-    """Several trials of one choice as one, judged as the first was."""
-    facts = {name: mean(one.facts[name] for one in tried) for name in tried[0].facts}
-    return tried[0]._replace(value=mean(one.value for one in tried), facts=facts)
+def _judgements(trials: Sequence[FrozenTrial]) -> list[Judgement]:
+    """What each of the trials says of its choice."""
+    return [Judgement(**trial.user_attrs["judged"]) for trial in trials]
 
 
 def _read(choice: dict[str, Any]) -> Choice:
@@ -209,6 +232,7 @@ class ClusterSearch(Search):
     """How many facets of how many clusters; learned by factorial clusterings, which take seconds."""
 
     stage = "clusters"
+    n_first = N_RANDOM
 
     def __init__(self, config: Config, halves: Halves, database: Database, max_facets: int, max_clusters: int):
         """Open the study, or make it. Each facet has from 2 to max_clusters clusters."""
@@ -231,6 +255,7 @@ class TrainingSearch(Search):
     """Which of the best numbers of clusters, how many latent dimensions, which sigma; learned by short trainings."""
 
     stage = "trainings"
+    n_first = SHORTLIST
 
     def __init__(self, config: Config, halves: Halves, database: Database, before: Sequence[Tried]):
         """Open the study, or make it. before: the choices of the first stage, the best first."""
