@@ -12,13 +12,13 @@ N_ROWS = 5
 
 def table(tried: Sequence[Tried]) -> str:
     """The best choices, the best first."""
-    lines = ["n_clusters_j_list  z_j_dim_list   sigma   value  agreement  explained  vocabulary  held-out ELBO"]
-    for choice, judged, value, facts in tried[:N_ROWS]:
+    lines = ["n_clusters_j_list  z_j_dim_list   sigma   value  agreement  explained  vocabulary  held-out ELBO  trials"]
+    for choice, judged, value, facts, n_trials in tried[:N_ROWS]:
         K, D = (" ".join(map(str, numbers)) for numbers in (choice.n_clusters, choice.z_dims))
         agreement = mean(judged.agreement)
         lines.append(
             f"{K:17s}  {D:12s}  {facts['sigma']:6.4f}  {value:6.3f}  {agreement:9.2f}  {judged.explained:9.2f}"
-            f"  {judged.vocabulary:10.1f}  {facts['elbo']:13.1f}"
+            f"  {judged.vocabulary:10.1f}  {facts['elbo']:13.1f}  {n_trials:6d}"
         )
     return "\n".join(lines)
 
