@@ -280,6 +280,11 @@ def test_search_finds_images_by_class_and_number(browser, demo):
         assert page.locator("#results .gallery .thumb").count() == 1
         page.locator("#results .gallery .thumb").click()
         assert page.locator("#dialog-title").inner_text() == "test image 17"
+        page.locator("#dialog select").select_option("0")
+        used = np.unique(observed.predictions.clusters[:, 0]).tolist()
+        marked = page.locator("#dialog .other").nth(used.index(int(observed.predictions.clusters[17, 0])))
+        assert "current" in marked.get_attribute("class").split()
+        assert page.locator("#dialog .other.current").count() == 1
         page.locator("#dialog .other").first.click()
         assert page.locator("#panel-play").is_visible()
 

@@ -5,7 +5,9 @@ const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [520, 220, 52, 10, 12, 26];
 
 function short(value) {
   if (value === 0) return "0";
-  return Math.abs(value) >= 1000 || Math.abs(value) < 0.001 ? value.toExponential(1) : String(Number(value.toPrecision(3)));
+  const size = Math.abs(value);
+  if (size >= 1e6 || size < 0.001) return value.toExponential(1);
+  return size >= 1000 ? String(Math.round(value)) : String(Number(value.toPrecision(3)));
 }
 
 function ticks(low, high, n = 4) {

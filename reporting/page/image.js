@@ -42,12 +42,15 @@ export function openImage(i) {
     const decoded = blank();
     paint(decoded, z);
     figures.push(figure(decoded, "what the model makes of it"));
-    const show = (j) => strip.replaceChildren(inOtherClusters(z, Number(j), clusterOf(j, i), (k) => startPlaying(moved(z, Number(j), k), Number(j))));
+    const show = (value) => {
+      const j = Number(value);
+      strip.replaceChildren(inOtherClusters(z, j, clusterOf(j, i), (k) => startPlaying(moved(z, j, k), j)));
+    };
     const options = facts.facets.map((_, j) => [String(j), facetName(j)]);
     parts.push(el("section", {}, el("h3", {}, "In another cluster"),
       el("p", { class: "muted" }, "The same image, decoded with one facet moved to the mean of each cluster. Choose one to play on from there."),
       nFacets > 1 ? select("Facet that is moved", options, show, String(nFacets - 1)) : null, strip));
-    show(nFacets - 1);
+    show(String(nFacets - 1));
   }
   const clusters = facts.facets.map((_, j) => el("li", {},
     el("span", {}, facetText(j)),

@@ -60,7 +60,12 @@ function sharedLines() {
   return lines.length ? el("ul", { class: "muted" }, lines) : null;
 }
 
+const SURE = 0.999;
+
 function unsure(j) {
+  if (confidenceOf(j, facts.facets[j].unsure[0]) >= SURE) {
+    return el("div", {}, el("h3", {}, facetText(j)), el("p", { class: "muted" }, "None: it is sure of every image."));
+  }
   const figures = facts.facets[j].unsure.map((i) => el("figure", {}, thumb(i), el("figcaption", {}, percent(confidenceOf(j, i), 1))));
   return el("div", {}, el("h3", {}, facetText(j)), el("div", { class: "unsure" }, figures));
 }
