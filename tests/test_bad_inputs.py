@@ -271,6 +271,7 @@ def test_a_path_below_the_users_home(tmp_path, monkeypatch):
     assert expand_home("--name=a~b") == "--name=a~b"
 
 
+@pytest.mark.slow
 def test_a_backend_of_matplotlib_that_does_not_exist(tmp_path):
     environment = os.environ | {"MPLBACKEND": "nonsense"}
     command = [sys.executable, str(ROOT / "train.py"), *tiny(tmp_path, "--dry_run", "--n_batches_fade_in", "1")]

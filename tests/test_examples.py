@@ -60,6 +60,7 @@ def test_what_is_installed_is_what_the_estimator_needs():
     assert all((ROOT / name / "__init__.py").exists() for name in installed["packages"])
 
 
+@pytest.mark.slow
 def test_names_that_are_there_are_importable_from_another_folder(tmp_path):
     code = "import multi_facet_clustering as m, sys; print(m.RECIPE.exists(), 'optuna' in sys.modules)"
     command = [sys.executable, "-c", code]

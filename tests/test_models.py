@@ -96,7 +96,12 @@ def test_channels_double_up_to_512():
 
 
 @pytest.mark.parametrize(
-    ("width", "expected"), [(0.25, [16, 32, 64, 128, 128]), (0.001, [1] * 5), (2, [128, 256, 512, 1024, 1024])]
+    ("width", "expected"),
+    [
+        (0.25, [16, 32, 64, 128, 128]),
+        (0.001, [1] * 5),
+        pytest.param(2, [128, 256, 512, 1024, 1024], marks=pytest.mark.slow),
+    ],
 )
 def test_conv_width_is_a_share_of_the_published_channels(width, expected, tmp_path):
     config = build_config(settings_for("conv_vlae", 5) | {"conv_width": width})

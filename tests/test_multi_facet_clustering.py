@@ -186,6 +186,7 @@ def test_colour_and_sizes_are_kept_or_brought_to_image_size():
     np.testing.assert_array_equal(small.predict(X), small.labels_)
 
 
+@pytest.mark.slow
 def test_a_run_dir_keeps_the_run_and_goes_on(fitted, tmp_path, monkeypatch):
     """Stopped by Ctrl-C, then continued to the same weights; the global random state stays."""
     stopped = estimator(run_dir=tmp_path / "kept")

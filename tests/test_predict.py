@@ -249,9 +249,9 @@ def test_random_state_stays_and_the_old_table_too(model_path, test_images, tmp_p
     assert not [path for path in tmp_path.iterdir() if path.suffix == ".tmp"]
 
 
-def damaged_npz(folder: Path) -> Path:
+def damaged_npz(folder: Path, n: int = 50_000) -> Path:
     """A whole zip file whose array has a flipped byte: found only while reading on."""
-    np.savez(folder / "damaged.npz", images=np.full((50_000, 8, 8), 7, np.uint8))
+    np.savez(folder / "damaged.npz", images=np.full((n, 8, 8), 7, np.uint8))
     content = bytearray((folder / "damaged.npz").read_bytes())
     content[len(content) // 2] ^= 255
     (folder / "damaged.npz").write_bytes(content)
@@ -426,8 +426,7 @@ def test_images_of_an_npz_are_sorted_as_png(model_path, test_images, tmp_path):
 
 
 def test_a_failed_prediction_leaves_no_folder(model_path, tmp_path):
+    flags = ("--copy_into_folders", str(tmp_path / "s"))
     with pytest.raises(UserError, match="damaged"):
-        run_predict(
-            model_path, tmp_path / "o.csv", damaged_npz(tmp_path), flags=("--copy_into_folders", str(tmp_path / "s"))
-        )
+        run_predict(model_path, tmp_path / "o.csv", damaged_npz(tmp_path, 2_000), flags=flags)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["damaged.npz"]
