@@ -40,6 +40,7 @@ def weights(folder):
 # --- more epochs of the same run
 
 
+@pytest.mark.slow
 def test_more_epochs_are_those_of_a_longer_run(trained, tmp_path, capsys):
     """Bit by bit, as the last step's length changes nothing before; fewer ones, or others, are refused."""
     longer = ["--n_epochs_per_progressive_step", "2", "4"]
@@ -58,6 +59,7 @@ def test_more_epochs_are_those_of_a_longer_run(trained, tmp_path, capsys):
             train.main(words(tmp_path, "run", "--n_epochs_per_progressive_step", *steps))
 
 
+@pytest.mark.slow
 def test_added_epochs_of_a_led_run_are_not_led(tmp_path, monkeypatch):
     """The guide and the bottleneck have ended where the run was planned to end."""
     seen = []

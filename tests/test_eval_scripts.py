@@ -100,6 +100,7 @@ def test_formats_that_are_asked_for(models, tmp_path):
     assert files(tmp_path) == {"generations_facet_0.pdf", "generations_facet_0.svg"}
 
 
+@pytest.mark.slow
 def test_everything_at_once_is_the_same_bytes(models, tmp_path):
     formats = ["--formats", "png", "pdf"]
     swaps = ["--swapped_facet", "0", "--first_n_clusters_swapped_1", "1", "--first_n_clusters_swapped_2", "2", *formats]

@@ -51,6 +51,7 @@ def test_images_are_taken_apart(n_clusters):
     assert 0.005 < found.rmse < 0.02  # of the noise: 8 / sqrt(12) of 255
 
 
+@pytest.mark.slow
 def test_combinations_that_are_too_many_to_be_listed():
     images, _ = parts(200, [3, 3])
     assert factorial_clustering(images, [25, 25, 25, 25], seed=0).predict(images).max() < 25

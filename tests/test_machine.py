@@ -86,6 +86,7 @@ def test_products_are_left_to_onednn_where_it_keeps_fp32(monkeypatch, products, 
     assert products.fp32_precision == ("bf16" if kept else "none")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep memory")
 def test_memory_that_a_step_frees_is_kept_for_the_next():
     """Pages that were returned to the system would fault anew: 2,048 of them in 8 MiB."""

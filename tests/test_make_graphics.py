@@ -53,6 +53,7 @@ def test_figures_without_a_model(tmp_path):
             assert difference.mean() < 1, name
 
 
+@pytest.mark.slow
 def test_figures_of_a_model_show_its_most_confident_clusters(tmp_path, monkeypatch):
     monkeypatch.setattr(make_graphics, "N_CLUSTERS", 3)
     figures = dict(make_graphics.model_figures(observe_model(tiny_model(tmp_path, 2)), 1.0))

@@ -38,9 +38,8 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "npz without labels")) for name in RUNS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUNS)
 def test_runs(name, tmp_path, monkeypatch, capsys):
     J, model_type, dataset, channels, labels, write = RUNS[name]
     monkeypatch.setattr(load_model, "PROJECT", tmp_path)  # gets the copy of the finished model

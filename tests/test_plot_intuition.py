@@ -75,6 +75,7 @@ def test_figure_draws_every_point_and_no_text_leaves_it_or_another():
         assert not any(box.overlaps(other) for other in boxes[:i])
 
 
+@pytest.mark.slow
 def test_main_writes_both_files_reproducibly_and_leaves_the_global_generator(tmp_path, capsys):
     before = random_states()
     plot_intuition.main(["--output_dir", str(tmp_path / "a"), "--seed", "1"])

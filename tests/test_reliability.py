@@ -131,6 +131,7 @@ def saved_texts(folder: Path) -> list[Text]:
     return [text for text in figure.findobj(Text) if set(text.get_text()) & set("".join(CJK))]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_fonts")
 def test_names_that_no_font_has_are_one_line(tmp_path, caplog):
     for i in range(3):

@@ -162,6 +162,7 @@ def test_an_interrupted_worker_gives_its_run_back_at_once(tmp_path):
     assert len(metrics_of(folder / "digits_seed0")) == 40
 
 
+@pytest.mark.slow
 def test_a_run_that_was_queued_twice_is_trained_once(tmp_path, monkeypatch):
     """As by two machines that start the same sweep at the same moment."""
     known = OptunaSweep.results
@@ -183,6 +184,7 @@ def test_a_sweep_does_not_go_on_with_other_settings(tmp_path):
         start_sweep.main([*argv, "--init_lr", "0.5"])
 
 
+@pytest.mark.slow
 def test_a_failing_run_is_marked_and_the_others_finish(tmp_path, capsys):
     path = tmp_path / "sweep.yml"
     path.write_text("parameters: {init_lr: {values: [1.0e+30, 1.0e-3]}, seed: {values: [0, 1]}}")
@@ -219,7 +221,8 @@ def claimed_by_four(url: str, folder: Path) -> list[str]:
     return claimed
 
 
-@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_workers_that_come_at_the_same_moment_claim_each_run_once(tmp_path, request, kind):
     """SQLite has no SELECT ... FOR UPDATE: without a lock of our own, two workers take the same run in nearly every try."""
     for i in range(5):

@@ -86,6 +86,7 @@ def search_in(folder, images, seed=0, **limits):
     return ClusterSearch(config, Halves(images, SPEC, seed), Database.of_file(folder / "tune.db"), **sizes)
 
 
+@pytest.mark.slow
 def test_a_search_prunes_repeats_the_best_and_does_not_mix_with_another(tmp_path, monkeypatch):
     monkeypatch.setattr(ClusterSearch, "n_first", 6)
     images, _ = parts(300, [3, 2])
@@ -147,6 +148,7 @@ def shortened(monkeypatch):
     monkeypatch.setattr(TrainingSearch, "seconds", lambda self: 1e9 if len(self.study.get_trials()) >= 2 else 0)
 
 
+@pytest.mark.slow
 def test_the_file_is_what_train_takes_and_says_why(npz, tmp_path, monkeypatch, capsys):
     shortened(monkeypatch)
     monkeypatch.setattr("tuning.trained.evaluate", without_labels)
