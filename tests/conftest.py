@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,11 @@ def random_states() -> tuple:
 
 def tick_labels(figure: Figure, axis: str) -> list[str]:
     return [label.get_text() for label in getattr(figure.axes[0], f"get_{axis}ticklabels")()]
+
+
+def fast_are(kept: Iterable[str], names: Iterable[str]) -> list:
+    """The cases of a test, of which make test-fast runs those that are kept."""
+    return [pytest.param(name, marks=[] if name in kept else pytest.mark.slow) for name in names]
 
 
 @pytest.fixture(autouse=True)

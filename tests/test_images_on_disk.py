@@ -100,6 +100,7 @@ def as_published(rows: list[dict]) -> list[dict]:
     ]
 
 
+@pytest.mark.slow
 def test_the_digits_give_the_same_metrics_to_the_bit_in_memory_and_from_disk(digits, tmp_path, monkeypatch):
     monkeypatch.setattr(factorial, "N_STARTS", 1)
     monkeypatch.setattr(factorial, "N_KEPT", 1)
@@ -116,6 +117,7 @@ def test_the_digits_give_the_same_metrics_to_the_bit_in_memory_and_from_disk(dig
         assert state["data_facts"] == states[0]["data_facts"]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_its_images_lie_elsewhere_with_mixtures_and_figures(digits, tmp_path, capsys):
     few = ["--n_clusters_j_list", "3", "2", "--do_vis_train", "false", "--n_epochs_per_progressive_step", "1", "1"]
     few += ["--do_vis_conf_mat", "false", "--do_vis_n_samples_per_cluster", "false", "--do_vis_pi", "false"]

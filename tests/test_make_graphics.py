@@ -33,6 +33,7 @@ def test_the_models_are_those_that_are_shipped():
     assert set(make_graphics.MODELS) == {path.stem for path in (ROOT / "pretrained_models").glob("*.pt")}
 
 
+@pytest.mark.slow
 def test_figures_without_a_model(tmp_path):
     """They are those that are shipped, whatever the user's own settings of matplotlib are."""
     with matplotlib.rc_context(matplotlib.rcParamsDefault):

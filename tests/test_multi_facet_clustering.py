@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import fast_are
 from PIL import Image
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -165,7 +166,7 @@ def test_every_kind_of_images_is_predicted_alike(kind, fitted, tmp_path):
     np.testing.assert_array_equal(model.predict(same_images()[kind](tmp_path)), fitted.predict(digits()[:20]))
 
 
-@pytest.mark.parametrize("kind", ["tensor", "pictures", "folder", "npz"])
+@pytest.mark.parametrize("kind", fast_are(["tensor"], ["tensor", "pictures", "folder", "npz"]))
 def test_every_kind_of_images_is_fitted_alike(kind, tmp_path):
     settings = {"n_epochs": 2, "image_size": 8, "batch_size": 8}
     expected = estimator(**settings).fit(same_images()["uint8"](tmp_path))
@@ -214,6 +215,7 @@ def test_a_run_dir_keeps_the_run_and_goes_on(fitted, tmp_path, monkeypatch):
     assert longer.history_[:2] == stopped.history_[:2]
 
 
+@pytest.mark.slow
 def test_random_state_and_verbose(fitted, capsys):
     assert capsys.readouterr().out == ""
     other = estimator(random_state=1, n_epochs=1, verbose=True).fit(digits())

@@ -7,7 +7,7 @@ import matplotlib.pyplot
 import numpy as np
 import pytest
 import torch
-from conftest import tick_labels
+from conftest import fast_are, tick_labels
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -34,6 +34,7 @@ def rows(n_rows: int, n: int = 4) -> list[np.ndarray]:
     return [DIGITS[k : k + n] for k in range(n_rows)]
 
 
+LARGE = {"examples_200", "classes_200", "classes_many", "confusion_30"}  # take a second each
 FIGURES = {
     "examples": lambda: image_grids.example_grid(rows(25, 16), LABELS[:25], "MNIST test · facet 1"),
     "examples_200": lambda: image_grids.example_grid(rows(200), LABELS, "SVHN test · facet 0"),
@@ -118,7 +119,7 @@ def picture(figure: Figure) -> np.ndarray:
     return np.asarray(figure.axes[0].images[0].get_array())
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", fast_are(FIGURES.keys() - LARGE, FIGURES))
 def test_every_figure_draws_without_warning_and_no_text_is_clipped_or_covers_another(name, recwarn, monkeypatch):
     figure = FIGURES[name]()
     texts = drawn_texts(figure, monkeypatch)

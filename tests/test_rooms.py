@@ -32,9 +32,9 @@ def test_a_room_is_a_picture_of_3dshapes():
 
 def test_the_split_follows_the_seed():
     sets = [
-        load_dataset(load_config(["--config_args_path", DEMO, "--seed", seed]), torch.device("cpu")) for seed in "012"
+        load_dataset(load_config(["--config_args_path", DEMO, "--seed", seed]), torch.device("cpu")) for seed in "01"
     ]
-    assert [(len(data.train), len(data.test)) for data in sets] == [(320, 80)] * 3
+    assert [(len(data.train), len(data.test)) for data in sets] == [(320, 80)] * 2
     assert not torch.equal(sets[0].test.labels, sets[1].test.labels)
 
 

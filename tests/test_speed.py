@@ -169,10 +169,10 @@ def plain_epoch() -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
     ("compile", "reason"),
     [
         pytest.param(cannot_compile, "no compiler found", id="fails"),
-        pytest.param(fails_late, "no compiler found", id="fails late"),
-        pytest.param(WRONG_LOSS, "is off by", id="loss"),
+        pytest.param(fails_late, "no compiler found", id="fails late", marks=pytest.mark.slow),
+        pytest.param(WRONG_LOSS, "is off by", id="loss", marks=pytest.mark.slow),
         pytest.param(WRONG_VALUES, "is off by", id="gradient"),
-        pytest.param(NOT_A_NUMBER, "is off by nan%", id="nan"),
+        pytest.param(NOT_A_NUMBER, "is off by nan%", id="nan", marks=pytest.mark.slow),
     ],
 )
 def test_where_compiling_fails_the_plain_function_goes_on(plain_epoch, monkeypatch, caplog, compile, reason):

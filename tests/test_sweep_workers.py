@@ -177,6 +177,7 @@ def test_a_run_that_was_queued_twice_is_trained_once(tmp_path, monkeypatch):
     assert states == {TrialState.COMPLETE: ["digits_seed0"], TrialState.PRUNED: ["digits_seed0"]}
 
 
+@pytest.mark.slow
 def test_a_sweep_does_not_go_on_with_other_settings(tmp_path):
     argv = [*FLAGS, "--results_dir", str(tmp_path), "--seeds", "0"]
     assert start_sweep.main(argv) == 0

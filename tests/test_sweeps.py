@@ -169,6 +169,16 @@ def test_runs_that_differ_in_what_is_not_read_are_named(tmp_path, caplog):
     assert "{'image_size': 8} and {'image_size': 9} will be the same run" in caplog.text
 
 
+@pytest.fixture(scope="module")
+def started(tmp_path_factory) -> str:
+    """The results_dir of a sweep that may be joined."""
+    folder = str(tmp_path_factory.mktemp("started"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(train, "train", _pretend_training)
+        assert start_sweep.main([*FLAGS, "--results_dir", folder, "--seeds", "0"]) == 0
+    return folder
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -180,12 +190,9 @@ def test_runs_that_differ_in_what_is_not_read_are_named(tmp_path, caplog):
         (["--sweep_id", "digits_sweep", "--dry_run"], "only start_sweep.py knows the runs"),
     ],
 )
-def test_a_sweep_that_cannot_be_joined(tmp_path, monkeypatch, flags, message):
-    monkeypatch.setattr(train, "train", _pretend_training)
-    base = [*FLAGS, "--results_dir", str(tmp_path)]
-    assert start_sweep.main([*base, "--seeds", "0"]) == 0
+def test_a_sweep_that_cannot_be_joined(started, flags, message):
     with pytest.raises(UserError, match=message):
-        attach_sweep.main([*base, *[flag.replace("DIR", str(tmp_path)) for flag in flags]])
+        attach_sweep.main([*FLAGS, "--results_dir", started, *[flag.replace("DIR", started) for flag in flags]])
 
 
 @pytest.fixture

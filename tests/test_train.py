@@ -313,7 +313,12 @@ SCRIPTS = [path.name for path in sorted(HERE.glob("*.py")) if "run_script(main)"
 
 
 @pytest.mark.parametrize(
-    ("script", "module"), [*((name, "numpy") for name in SCRIPTS), ("train.py", "torch"), ("train.py", "yaml")]
+    ("script", "module"),
+    [
+        ("train.py", "torch"),
+        ("train.py", "yaml"),
+        *(pytest.param(name, "numpy", marks=pytest.mark.slow) for name in SCRIPTS),
+    ],
 )
 def test_ctrl_c_during_imports_is_quiet(script, module):
     """Python reports each import on stderr; the signal comes with that of `module`, long before the last."""
