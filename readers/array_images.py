@@ -29,6 +29,18 @@ ReadNext = Callable[[int], np.ndarray]
 """Reads the next n images of an array: (n, H, W, C) uint8."""
 
 
+def reading_on(part: Callable[[int, int], np.ndarray], start: int) -> ReadNext:
+    """Read on from image number `start`. part: the images from a number up to another."""
+    at = start
+
+    def read(n: int) -> np.ndarray:
+        nonlocal at
+        at += n
+        return part(at - n, at)
+
+    return read
+
+
 class Header(NamedTuple):
     """What an array in a file is."""
 

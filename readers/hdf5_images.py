@@ -10,7 +10,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from readers.array_images import ArrayImages, Header, ReadNext, check_small, check_there
+from readers.array_images import ArrayImages, Header, ReadNext, check_small, check_there, reading_on
 from readers.stored import StoredArray
 from readers.threedshapes import stored_dataset
 from utils import UserError, one_line
@@ -57,16 +57,9 @@ class Hdf5Images(ArrayImages):
     @contextmanager
     def reader(self, start: int) -> Iterator[ReadNext]:
         """Open the array at image number `start`."""
-        at = start
-
-        def read(n: int) -> np.ndarray:
-            nonlocal at
-            at += n
-            return dataset[at - n : at].reshape(n, *self.shape[1:])
-
         with opened_hdf5(self.path) as file:
             dataset = found_dataset(file, self.name)
-            yield read
+            yield reading_on(lambda i, end: dataset[i:end].reshape(end - i, *self.shape[1:]), start)
 
 
 class Hdf5File(NamedTuple):

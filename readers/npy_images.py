@@ -9,7 +9,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from readers.array_images import MAX_HEADER_BYTES, ArrayImages, Header, ReadNext, check_small, check_there, parse_header
+from readers.array_images import (
+    MAX_HEADER_BYTES,
+    ArrayImages,
+    Header,
+    ReadNext,
+    check_small,
+    check_there,
+    parse_header,
+    reading_on,
+)
 from readers.stored import StoredArray
 from utils import UserError, one_line
 
@@ -50,14 +59,7 @@ class NpyImages(ArrayImages):
     @contextmanager
     def reader(self, start: int) -> Iterator[ReadNext]:
         """Open the array at image number `start`."""
-        at = start
-
-        def read(n: int) -> np.ndarray:
-            nonlocal at
-            at += n
-            return np.array(self.lies.mapped()[at - n : at])
-
-        yield read
+        yield reading_on(lambda i, end: np.array(self.lies.mapped()[i:end]), start)
 
 
 class NpyFolder(NamedTuple):
