@@ -59,7 +59,7 @@ class NpyImages(ArrayImages):
     @contextmanager
     def reader(self, start: int) -> Iterator[ReadNext]:
         """Open the array at image number `start`."""
-        yield reading_on(lambda i, end: np.array(self.lies.mapped()[i:end]), start)
+        yield reading_on(lambda i, end: self.lies.read(np.arange(i, end)), start)
 
 
 class NpyFolder(NamedTuple):

@@ -12,6 +12,10 @@ import numpy as np
 from readers.pixels import Shape
 from utils import UserError, one_line
 
+ROWS_PER_MAP = 64
+"""Images that are read through one map of the file. Systems map up to a megabyte around each of them, and count it as
+memory of this process while the map lives."""
+
 
 class StoredArray(NamedTuple):
     """An array of images in a file, pixel after pixel as in memory."""
@@ -27,12 +31,20 @@ class StoredArray(NamedTuple):
         """Bytes up to the end of the last pixel."""
         return self.offset + math.prod(self.shape)
 
-    def mapped(self) -> np.ndarray:
-        """Map the file: (N, H, W, C) uint8. What is read of it counts as memory of this process while the map lives.
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """Read some images: rows (n,) -> (n, H, W, C) uint8.
 
         Raises:
             UserError: the file is not there any more, or has become too short.
         """
+        pixels = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        for first in range(0, len(rows), ROWS_PER_MAP):
+            some = slice(first, first + ROWS_PER_MAP)
+            pixels[some] = self._mapped()[rows[some]]
+        return pixels
+
+    def _mapped(self) -> np.ndarray:
+        """Map the file: (N, H, W, C) uint8."""
         try:
             return np.memmap(self.path, np.uint8, "r", self.offset, self.shape)
         except (OSError, ValueError) as error:
@@ -42,11 +54,7 @@ class StoredArray(NamedTuple):
 
 
 class StoredImages:
-    """Images (N, C, H, W) uint8 of one or several arrays in files, in any order.
-
-    Every read maps the files anew: pages of a map that stays would count as memory of this process, as many as it has
-    ever read.
-    """
+    """Images (N, C, H, W) uint8 of one or several arrays in files, in any order."""
 
     def __init__(self, arrays: Sequence[StoredArray], rows: np.ndarray | None = None, n_channels: int | None = None):
         """Read nothing yet.
@@ -92,8 +100,8 @@ class StoredImages:
         for array in self.arrays:
             inside = (rows >= first) & (rows < first + array.shape[0])
             if inside.all():
-                pixels = array.mapped()[rows - first]
+                pixels = array.read(rows - first)
             elif inside.any():
-                pixels[inside] = array.mapped()[rows[inside] - first]
+                pixels[inside] = array.read(rows[inside] - first)
             first += array.shape[0]
         return np.ascontiguousarray(pixels[..., : self.image_shape[0]].transpose(0, 3, 1, 2))
