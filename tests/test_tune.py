@@ -18,7 +18,7 @@ from tuning.halves import Halves, matched_ami
 from tuning.options import TuneOptions
 from tuning.report import reasons, table
 from tuning.search import tune as search_for
-from tuning.study import ClusterSearch, TrainingSearch, Tried
+from tuning.study import N_FAILED, ClusterSearch, TrainingSearch, Tried
 from tuning.trained import Choice, with_choice
 from utils import UserError
 
@@ -124,6 +124,19 @@ def test_an_interrupted_trial_is_noted_and_a_failing_one_is_told(tmp_path, monke
     trials = search.study.get_trials()
     assert [trial.state.name for trial in trials] == ["FAIL", "FAIL"] and trials[1].user_attrs["error"] == "nothing"
     assert search.tried() == []
+
+
+def test_a_search_of_which_everything_fails_is_given_up(tmp_path, monkeypatch):
+    search = search_in(tmp_path, parts(100, [2])[0])
+
+    def fail(*_):
+        raise UserError("no luck")
+
+    monkeypatch.setattr(search, "learn", fail)
+    for seed in range(N_FAILED - 1):
+        search.step(seed)
+    with pytest.raises(UserError, match=f"all {N_FAILED} trials of clusters failed, the last by: no luck"):
+        search.step(N_FAILED)
 
 
 def test_a_choice_becomes_settings_whose_lists_follow_it():

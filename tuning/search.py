@@ -14,7 +14,6 @@ from typing import NoReturn
 
 import torch
 import yaml
-from optuna.trial import TrialState
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -109,8 +108,7 @@ def _work_together(config: Config, options: TuneOptions, stage: int, seconds: fl
             other.join()
     tried = search.tried()
     if not tried:
-        errors = [trial.user_attrs["error"] for trial in search.trials(TrialState.FAIL) if "error" in trial.user_attrs]
-        reason = f": {errors[-1]}" if errors else ""
+        reason = f": {search.errors()[-1]}" if search.errors() else ""
         raise UserError(f"no trial of {search.stage} came to its end{reason}; give more --minutes")
     return tried
 

@@ -36,6 +36,8 @@ SHORTLIST = 3
 """The best numbers of clusters, which are trained. A trial that cannot come among them is pruned."""
 Z_DIMS, SIGMA_FACTORS = (2, 5, 10), (1.0, 0.5, 2.0)
 """Latent dimensions of all facets, and factors on sigma, that trainings try beside those of the configuration."""
+N_FAILED = 5
+"""Failed trials, where none has come to its end, after which a search is given up: failing may take no time at all."""
 AS_CONFIGURED = "as configured"
 PATIENCE = 120
 """Seconds after which the data base gives up a worker that says nothing."""
@@ -116,6 +118,10 @@ class Search:
         with self.database.asked():
             return self.study.get_trials(deepcopy=False, states=states)
 
+    def errors(self) -> list[str]:
+        """Why trials failed."""
+        return [trial.user_attrs["error"] for trial in self.trials(TrialState.FAIL) if "error" in trial.user_attrs]
+
     def seconds(self) -> float:
         """The time that all workers together have spent on trials that are over."""
         return sum(trial.duration.total_seconds() for trial in self.trials(*FINISHED) if trial.duration)
@@ -137,6 +143,7 @@ class Search:
 
         Raises:
             KeyboardInterrupt: it was interrupted; the trial is noted as failed.
+            UserError: every trial so far has failed.
         """
         self.halves.split(seed)
         params = self._next(seed)
@@ -153,6 +160,9 @@ class Search:
         finally:
             with self.database.asked():
                 self.study.tell(trial, result, state)
+        errors = self.errors()
+        if len(errors) >= N_FAILED and not self.trials(TrialState.COMPLETE, TrialState.PRUNED):
+            raise UserError(f"all {len(errors)} trials of {self.stage} failed, the last by: {errors[-1]}")
 
     def _next(self, seed: int) -> dict[str, Any]:
         """What to try next: the start of the search, a doubtful choice again, or a new one."""
