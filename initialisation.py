@@ -138,8 +138,7 @@ def warm_start(model: MFCVAE, images: Images, config: Config) -> None:
     means = mixture_means([encodings[j] for j in facets], n_clusters, config.seed)
     for j, new in zip(facets, means, strict=True):
         model.prior[j].start_at(new)
-        with torch.no_grad():
-            model.prior[j].free_spread.copy_(start.prior[j].free_spread.mean(dim=0))
+        model.prior[j].spread_as(start.prior[j])
 
 
 def _check_structure(config: Config, settings: Config, model: MFCVAE, start: MFCVAE) -> None:

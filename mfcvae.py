@@ -163,6 +163,11 @@ class MixturePrior(nn.Module):
         """Take these means (K, D); variances and weights keep their start."""
         self.mean.copy_(torch.from_numpy(means))
 
+    @torch.no_grad()
+    def spread_as(self, other: MixturePrior) -> None:
+        """Give every cluster the mean spread of the clusters of another mixture, which may be of another number."""
+        self.free_spread.copy_(other.free_spread.mean(dim=0))
+
 
 class MFCVAE(nn.Module):
     """Encoder, decoder, and one mixture prior per facet.
