@@ -146,7 +146,7 @@ class MultiFacetClustering(ClusterMixin, TransformerMixin, BaseEstimator):
             config = self._config(X, run)
             own = self._own_images(X, y, config)
             with preserved_random_state():
-                status = train(config, own)
+                status = train(config, own, is_kept=self.run_dir is not None)
             if status == INTERRUPTED:
                 raise KeyboardInterrupt
             self._take_model(run / "save_dict.pt")

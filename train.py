@@ -285,11 +285,12 @@ def say(config: Config, text: str) -> None:
 def finish(training: Training, dataset: Dataset, folder: RunFolder) -> None:
     """Write the model and say what it reached and where everything is."""
     config = training.config
-    say(config, f"\nfinished: {folder.path}")
+    say(config, f"\nfinished: {folder.shown}")
     if config.save_model:
         copy = save_copy(training.model, config, folder.path) if config.copy_model else None
         save_model(training.model, config, folder.model_path)  # last: it marks the run as finished
-        say(config, f"model:    {folder.model_path}{f', also at {copy}' if copy else ''}")
+        if folder.is_kept:
+            say(config, f"model:    {folder.model_path}{f', also at {copy}' if copy else ''}")
     say(config, report(folder.read_metrics()[-1], config, dataset.spec) + page_line(folder))
 
 
@@ -317,7 +318,7 @@ def train_run(training: Training, dataset: Dataset, folder: RunFolder) -> int:
         return 0
     warn_of_unfinished_fade_in(config, n_batches_per_epoch(config, len(dataset.train)))
     verb = "resuming" if first_epoch else "starting"
-    what = f"{folder.path} on {training.device} in {training.how}"
+    what = f"{folder.shown} on {training.device} in {training.how}"
     say(config, f"{verb} {what}, epoch {first_epoch} of {config.n_epochs - 1}")
     ranks.take_up(training, first_epoch)
     tracker = Tracker(config, folder)
@@ -329,7 +330,8 @@ def train_run(training: Training, dataset: Dataset, folder: RunFolder) -> int:
         exit_code = 0
         tracker.log_page(write_run_page(training.model, config, dataset, folder))
     except KeyboardInterrupt:
-        say(config, f"\ninterrupted: {folder.path}; the same command (without --overwrite) continues it")
+        goes_on = "; the same command (without --overwrite) continues it" if folder.is_kept else ""
+        say(config, f"\ninterrupted: {folder.shown}{goes_on}")
         return INTERRUPTED
     finally:
         tracker.finish(exit_code)
@@ -337,10 +339,11 @@ def train_run(training: Training, dataset: Dataset, folder: RunFolder) -> int:
     return 0
 
 
-def train(config: Config, own: OwnImages | None = None) -> int:
+def train(config: Config, own: OwnImages | None = None, is_kept: bool = True) -> int:
     """Train the model of a configuration, or go on with it; the exit status.
 
     own: images that are in memory already, in the place of those that the settings name.
+    is_kept: whether the folder of the run outlives this program.
 
     Raises:
         UserError: a device, images or a folder that will not do; a loss that is not finite.
@@ -352,7 +355,7 @@ def train(config: Config, own: OwnImages | None = None) -> int:
         training = Training(config, dataset.spec, ranks.device, ranks)
         if not ranks.is_first:
             return ranks.follow(training, partial(train_epoch, training, dataset))
-        with closing(RunFolder.open(config)) as folder, signals_as_interrupt():
+        with closing(RunFolder.open(config, is_kept)) as folder, signals_as_interrupt():
             return train_run(training, dataset, folder)
 
 

@@ -38,16 +38,22 @@ class InUse(UserError):
 class RunFolder:
     """The files of one run."""
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, is_kept: bool = True):
+        """Name the files. is_kept: whether they outlive the program, and it is worth while to say where they are."""
+        self.path, self.is_kept = path, is_kept
         self.metrics_path = path / "metrics.jsonl"
         self.checkpoint_path = path / "checkpoint.pt"
         self.model_path = path / "save_dict.pt"
         self.report_path = path / "report.html"
         self._lock = FileLock(path / ".lock")
 
+    @property
+    def shown(self) -> str:
+        """What the console calls the run."""
+        return str(self.path) if self.is_kept else "a run that is not kept"
+
     @classmethod
-    def open(cls, config: Config) -> RunFolder:
+    def open(cls, config: Config, is_kept: bool = True) -> RunFolder:
         """The folder of a new run, or of the run to be resumed.
 
         It is this process's alone until `close`, or until the process ends in whatever way.
@@ -55,7 +61,7 @@ class RunFolder:
         Raises:
             UserError: it cannot be written to, is in use, or holds a run with other settings.
         """
-        folder = cls(Path(config.results_dir) / config.name)
+        folder = cls(Path(config.results_dir) / config.name, is_kept)
         make_folder(folder.path)
         folder._claim()
         try:
