@@ -70,9 +70,9 @@ def make_panels(points: np.ndarray, rng: np.random.Generator) -> list[Panel]:
     all_three = "a cluster for every combination of shape, colour and fill"
     return [
         Panel("One facet: 18 clusters", all_three, combination, small, [], top),
-        Panel("Facet 1: shape", "3 clusters, of any colour and fill", shape, three, list(SHAPES), below[0]),
-        Panel("Facet 2: colour", "3 clusters, of any shape and fill", colour, three, list(COLOURS), below[1]),
-        Panel("Facet 3: fill", "2 clusters, of any shape and colour", fill, two, list(FILLS), below[2]),
+        Panel("Facet 0: shape", "3 clusters, of any colour and fill", shape, three, list(SHAPES), below[0]),
+        Panel("Facet 1: colour", "3 clusters, of any shape and fill", colour, three, list(COLOURS), below[1]),
+        Panel("Facet 2: fill", "2 clusters, of any shape and colour", fill, two, list(FILLS), below[2]),
     ]
 
 

@@ -37,11 +37,11 @@ def largest_pairs(observed: Observed, facets: tuple[int, int], n: int) -> np.nda
 
 
 def same_images_twice(observed: Observed, names: tuple[str, str], n: int = 6) -> Figure:
-    """Show the same images in no order, by the clusters of facet 1, and by those of facet 0; a row is a cluster.
+    """Show the same images in no order, by the clusters of facet 0, and by those of facet 1; a row is a cluster.
 
-    names: what the clusters of facets 1 and 0 turned out to be.
+    names: what the clusters of facets 0 and 1 turned out to be.
     """
-    index = largest_pairs(observed, (1, 0), n)
+    index = largest_pairs(observed, (0, 1), n)
     generator = np.random.default_rng(0)
     images = {i: pixels(observed.split, np.array([i]))[0] for i in index.ravel()}
     orders = [
@@ -49,7 +49,7 @@ def same_images_twice(observed: Observed, names: tuple[str, str], n: int = 6) ->
         generator.permuted(index, axis=1),
         generator.permuted(index.T, axis=1),
     ]
-    titles = ["Images, without labels", f"By facet 1: {names[0]}", f"By facet 0: {names[1]}"]
+    titles = ["Images, without labels", f"By facet 0: {names[0]}", f"By facet 1: {names[1]}"]
     figure, axes = _row_of_axes(index.shape, images[index[0, 0]].shape[-1] * ZOOM)
     for panel, title, order, row_gap in zip(axes, titles, orders, (GAP, ROW_GAP, ROW_GAP), strict=True):
         panel.imshow(_mosaic([[images[i] for i in row] for row in order], row_gap), interpolation="nearest")

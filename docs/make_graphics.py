@@ -38,8 +38,8 @@ MODELS = ("mnist", "3dshapes_1", "3dshapes_2")
 SWEEPS = {"digits_sweep": "digits.yml", "mnist_sweep": "mnist.yml"}
 """Shipped curves, graphics/<name>_curves.csv -> what they are of."""
 NAMES = ("intuition", "two_facets", "schedule", "training_curves", *SWEEPS, *MODELS)
-FOUND = ("the colour of the floor", "the shape of the object")
-"""What facets 1 and 0 of the model of 3DShapes 1 cluster by."""
+FOUND = ("the shape of the object", "the colour of the floor")
+"""What facets 0 and 1 of the model of 3DShapes 1 cluster by."""
 N_CLUSTERS, N_IMAGES = 10, 10  # rows of a figure, and images in a row
 
 
