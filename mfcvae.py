@@ -95,6 +95,8 @@ class MixturePrior(nn.Module):
     @torch.no_grad()
     def reset_parameters(self, config: Config) -> None:
         """Xavier-normal means; variances at fixed_var_init; Cholesky factors diagonal, or drawn if asked (glorot)."""
+        if self.mean.is_meta:  # has no numbers, and PyTorch would import its compiler to draw none: two seconds
+            return
         nn.init.xavier_normal_(self.mean)
         variance = torch.tensor(config.fixed_var_init)
         if not self.is_full:

@@ -51,7 +51,8 @@ def collect(observed: Observed, rows: Rows = (), method: Method = "pca") -> Cont
     facets = [
         facet_facts(observed, numbers, j)
         | pictures.facets[j]
-        | {"clusters": cluster_facts(observed, chosen, j), "map": maps[j].words, "unsure": chosen.unsure[j].tolist()}
+        | {"clusters": cluster_facts(observed, chosen, j), "unsure": chosen.unsure[j].tolist()}
+        | {"map": maps[j].words, "is_map_sampled": maps[j].images is not None}
         | _prior_facts(observed.model, j)
         for j in range(observed.config.J_n_mixtures)
     ]
@@ -97,6 +98,8 @@ def _image_arrays(observed: Observed, chosen: Chosen, maps: list[Map]) -> list[P
     ]
     for j, (found, means) in enumerate(zip(maps, predictions.means, strict=True)):
         arrays += [rounded(f"map_{j}", found.points, np.uint16), rounded(f"latents_{j}", means[index], np.uint8)]
+        if found.images is not None:
+            arrays.append(whole(f"map_images_{j}", found.images))
     return arrays
 
 

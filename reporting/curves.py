@@ -33,7 +33,8 @@ def training_curves(rows: Rows) -> dict[str, Any] | None:
     return {"epochs": [row["epoch"] for row in shown], "charts": charts}
 
 
-ORDER = ("Loss", "Accuracy (test)", "Normalised mutual information (test)", "Confidence (test)", "Clusters used (test)")
+LOSS = "Loss (negative ELBO; lower is better)"
+ORDER = (LOSS, "Accuracy (test)", "Normalised mutual information (test)", "Confidence (test)", "Clusters used (test)")
 
 
 def _chart_and_series(name: str) -> tuple[str, str] | None:
@@ -43,7 +44,7 @@ def _chart_and_series(name: str) -> tuple[str, str] | None:
         return None
     facet = f"facet {metric.facet}"
     if metric.kind == "loss":
-        return "Loss", "training" if metric.split == "train" else "test"
+        return LOSS, "training" if metric.split == "train" else "test"
     if metric.split != "test":
         return None
     places = {

@@ -15,18 +15,20 @@ class Map(NamedTuple):
     """Points in the plane, and how they came there."""
 
     points: np.ndarray
-    """(m, 2), of the first m images."""
+    """(m, 2)."""
     words: str
+    images: np.ndarray | None = None
+    """(m,): which of the images they are; all of them where there is nothing."""
 
 
 def make_map(means: np.ndarray, method: Method) -> Map:
-    """A map of latents m_j(x), (n, D). They need not be all of the images, as t-SNE takes the first ones only."""
+    """A map of latents m_j(x), (n, D), of all of them or of those that t-SNE has time for."""
     n, D = means.shape
     if D == 1:
         heights = np.random.default_rng(0).uniform(-0.5, 0.5, n) * max(float(np.ptp(means)), 1e-6) / 3
         return Map(np.column_stack([means[:, 0], heights]), "its only dimension; heights are random")
     if method == "tsne" and n > 3:
-        return _tsne(means[:MAX_TSNE])
+        return _tsne(means)
     if D == 2:
         return Map(means, "its two dimensions")
     return _pca(means)
@@ -45,6 +47,9 @@ def _pca(means: np.ndarray) -> Map:
 def _tsne(means: np.ndarray) -> Map:
     from sklearn.manifold import TSNE
 
-    perplexity = min(30.0, (len(means) - 1) / 3)
-    points = TSNE(2, perplexity=perplexity, init="pca", max_iter=500, random_state=0).fit_transform(means)
-    return Map(points, f"t-SNE of {len(means):,} images: near ones belong together, how far groups are says little")
+    images = np.sort(np.random.default_rng(0).permutation(len(means))[:MAX_TSNE])
+    perplexity = min(30.0, (len(images) - 1) / 3)
+    points = TSNE(2, perplexity=perplexity, init="pca", max_iter=500, random_state=0).fit_transform(means[images])
+    drawn = " drawn at random" if len(images) < len(means) else ""
+    words = f"t-SNE of {len(images):,} images{drawn}: near ones belong together, how far groups are says little"
+    return Map(points, words, images)

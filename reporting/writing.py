@@ -13,8 +13,8 @@ from utils import make_folder, write_atomically
 
 PAGE = Path(__file__).resolve().parent / "page"
 MODULES = (
-    "dom", "content", "atlas", "decoder", "names", "thumbs", "gallery", "image", "cluster", "charts", "overview",
-    "facet", "grid", "map", "play", "naming", "search", "main",
+    "dom", "words", "content", "atlas", "decoder", "names", "thumbs", "gallery", "combined", "image", "cluster",
+    "charts", "overview", "facet", "grid", "map", "play", "naming", "search", "main",
 )  # fmt: skip
 """The page's scripts; each imports only from those before it."""
 

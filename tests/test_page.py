@@ -155,8 +155,11 @@ def test_cards_hover_and_clusters(browser, demo):
         dialog = page.locator("#dialog")
         assert dialog.locator(".gallery .thumb").count() == len(largest.members)
         dialog.locator("select").select_option("unsure")
-        first = dialog.locator(".gallery .thumb").first.get_attribute("aria-label")
-        assert first.startswith(f"test image {largest.members[-1]},")
+        label = dialog.locator(".gallery .thumb").first.get_attribute("aria-label")
+        first = int(label.removeprefix("test image ").partition(",")[0])
+        assert first in largest.members
+        sureness = observed.predictions.confidences[:, 1]
+        assert sureness[first] == pytest.approx(sureness[largest.members[-1]], abs=1e-4)  # the page rounds
         page.keyboard.press("Escape")
         assert not dialog.is_visible()
 
@@ -189,6 +192,7 @@ def test_a_lasso_lists_what_it_encloses(browser, demo):
         assert "PCA" in panel.inner_text()
         panel.get_by_label("Colour").select_option("label-0")
         assert "cube" in panel.locator(".legend").inner_text()
+        assert "Point at an image" in panel.inner_text()
         panel.get_by_label("Colour").select_option("confidence")
         panel.locator("canvas.map").scroll_into_view_if_needed()
         box = panel.locator("canvas.map").bounding_box()
@@ -234,6 +238,27 @@ def test_play_decodes_as_the_model_does(browser, demo):
         assert not np.array_equal(pixels(page, "[data-play]"), after)
         page.locator(".other").first.wait_for()
         assert page.locator(".near .thumb").count() == 1
+        assert slider.locator("xpath=..").inner_text() == "dimension 0"
+        said = page.locator("fieldset").all_inner_texts()
+        assert "not at its mean" in said[0] and "at the mean of" in said[1]
+
+
+def test_a_cluster_has_one_colour(browser, demo):
+    dots = """panel => Object.fromEntries([...panel.querySelectorAll(".named.cluster[data-facet='1']")]
+        .map(each => [each.dataset.cluster, getComputedStyle(each, "::before").backgroundColor]))"""
+    with opened(browser, demo) as page:
+        found = []
+        for view in ("facet-1", "grid", "map"):
+            panel = go(page, view)
+            panel.locator(".named.cluster").first.wait_for()
+            found.append(panel.evaluate(dots))
+        assert found[0] and found[0] == found[1] == found[2]
+        keys = page.locator("#panel-map .key").all()
+        assert len(keys) == len(found[0])
+        for key in keys:
+            cluster = key.locator(".cluster").get_attribute("data-cluster")
+            shown = key.locator("i").evaluate("each => getComputedStyle(each).backgroundColor")
+            assert shown == found[0][cluster]
 
 
 def test_names_are_kept_shown_and_exported(browser, demo, tmp_path):
@@ -244,6 +269,7 @@ def test_names_are_kept_shown_and_exported(browser, demo, tmp_path):
         first, second = (
             int(lines.nth(i).locator(".decoded").get_attribute("data-open-cluster").split(":")[1]) for i in (0, 1)
         )
+        assert lines.nth(0).locator("input:not([type])").get_attribute("placeholder").endswith(str(first))
         lines.nth(0).locator("input:not([type])").fill(HARM)
         lines.nth(1).locator("select").select_option(str(first))
         lines.nth(1).locator("input[type=checkbox]").check()
@@ -297,6 +323,7 @@ def test_a_phone_shows_every_view(browser, demo, scheme):
             go(page, view)
             assert not is_wider_than_the_window(page), view
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert "Tap an image" in page.locator("#panel-map").inner_text()
         page.locator("#theme").tap()
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") != ground
 
@@ -354,14 +381,32 @@ def test_every_architecture_is_decoded(browser, name, tmp_path):
             go(page, view)
 
 
-def test_a_decoder_that_is_too_large_is_left_out(browser, tmp_path, monkeypatch):
+@pytest.mark.parametrize("J", [1, 2, 3])
+def test_play_has_combinations_of_clusters_where_the_decoder_is_too_large(browser, J, tmp_path, monkeypatch):
     monkeypatch.setattr(decoder, "MAX_WEIGHTS", 10)
-    untrained({"dataset": "digits", "n_clusters_j_list": [4], "z_j_dim_list": [3]}, tmp_path / "page.html")
+    settings = {"dataset": "digits", "J_n_mixtures": J, "n_clusters_j_list": [4], "z_j_dim_list": [3]}
+    model = untrained(settings, tmp_path / "page.html")
     with opened(browser, tmp_path / "page.html") as page:
         assert "too large for a page" in go(page, "play").inner_text()
-        go(page, "facet-0").locator("[data-image]").first.click()
-        assert page.locator("#dialog .probabilities li").count() == 2
-        assert page.locator("#dialog .other").count() == 0
+        fieldsets = page.locator("fieldset").all()
+        assert len(fieldsets) == min(J, 2)
+        chosen = []
+        for fieldset in fieldsets:
+            button = fieldset.locator("[data-cluster-choice]").last
+            button.click()
+            chosen.append(int(button.get_attribute("data-cluster-choice")))
+            assert button.get_attribute("aria-pressed") == "true"
+        if J < 3:  # else a third facet is at its largest cluster
+            with torch.no_grad():
+                z = [prior.mean[k : k + 1] for prior, k in zip(model.prior, chosen, strict=True)]
+                expected = model.decode(z)[0].permute(1, 2, 0).numpy()
+            page.wait_for_function("document.querySelector('[data-play]').getContext('2d').getImageData(0, 0, 1, 1)")
+            assert np.abs(pixels(page, "[data-play]") / 255 - expected).max() < 0.01
+        go(page, f"facet-{J - 1}").locator("[data-image]").first.click()
+        assert page.locator("#dialog .probabilities li").count() == J
+        assert page.locator("#dialog .other.current").count() == 1
+        page.locator("#dialog .other").first.click()
+        assert "Decoded mean" in page.locator("#dialog").inner_text()
 
 
 @pytest.mark.parametrize("J", [1, 3])

@@ -21,14 +21,15 @@ import report
 import train
 from evaluation.opening import observe_model
 from load_model import load_model_from_save_dict
-from reporting import atlases, opening
+from reporting import atlases, maps, opening
 from reporting.arrays import Packed, as_json, rounded, whole
 from reporting.atlases import choose_encoding, make_tiles, thumbnails
 from reporting.choosing import choose_images
 from reporting.collecting import collect
-from reporting.curves import training_curves
+from reporting.curves import LOSS, training_curves
 from reporting.maps import make_map
 from reporting.names import fingerprint, read_names
+from reporting.pictures import telling_colours
 from reporting.writing import MODULES, PAGE, bundled, render
 from utils import UserError
 
@@ -142,13 +143,30 @@ def test_facts_are_those_of_the_whole_split(observed, content):
     assert facts["fingerprint"] == fingerprint(observed.model)
 
 
-def test_maps_say_what_they_are():
+def test_maps_say_what_they_are(monkeypatch):
     latents = np.random.default_rng(0).normal(size=(60, 4)) * [9, 5, 1, 1]
     found = make_map(latents, "pca")
     assert "PCA" in found.words and abs(np.corrcoef(found.points[:, 0], latents[:, 0])[0, 1]) > 0.99
     assert "t-SNE" in make_map(latents, "tsne").words
+    monkeypatch.setattr(maps, "MAX_TSNE", 30)
+    sample = make_map(latents, "tsne")
+    assert "30 images drawn at random" in sample.words
+    assert sample.points.shape == (30, 2)
+    assert sample.images is not None and len(np.unique(sample.images)) == 30
     np.testing.assert_array_equal(make_map(latents[:, :2], "pca").points, latents[:, :2])
     np.testing.assert_array_equal(make_map(latents[:, :1], "pca").points[:, 0], latents[:, 0])
+
+
+def test_clusters_have_their_own_colours_where_a_facet_is_one_of_colour():
+    hues = np.array([[0.8, 0.2, 0.2], [0.2, 0.8, 0.2], [0.2, 0.0, 1.0], [1.0, 0.8, 0.0]])
+    rooms = np.full((4, 3, 6, 6), 0.5)
+    rooms[:, :, 3:] = hues[:, :, None, None]  # the floor is what differs
+    assert telling_colours(rooms, [0, 1, 2, 3]) == ["#cc3333", "#33cc33", "#3300ff", "#ffcc00"]
+    assert telling_colours(rooms, [3, 3]) is None
+    assert telling_colours(rooms.mean(axis=1, keepdims=True), [0, 1, 2, 3]) is None  # grey images
+    shapes = np.full((4, 3, 6, 6), 0.5)
+    shapes[[0, 1, 2, 3], :, [0, 1, 2, 3], [0, 1, 2, 3]] = hues[0]  # one colour in many places
+    assert telling_colours(shapes, [0, 1, 2, 3]) is None
 
 
 def test_curves_keep_the_last_epoch_of_a_long_run():
@@ -157,7 +175,7 @@ def test_curves_keep_the_last_epoch_of_a_long_run():
     ]
     curves = training_curves(rows)
     assert len(curves["epochs"]) <= 500 and curves["epochs"][-1] == 1202
-    assert [chart["title"] for chart in curves["charts"]] == ["Loss", "Accuracy (test)"]
+    assert [chart["title"] for chart in curves["charts"]] == [LOSS, "Accuracy (test)"]
     assert curves["charts"][0]["series"][0]["values"] == curves["epochs"]
     assert training_curves(rows[:1]) is None
 

@@ -3,7 +3,7 @@ import { count, el, hue, openDialog, percent, plural, select } from "./dom.js";
 import { confidenceOf, facts } from "./content.js";
 import { picture } from "./atlas.js";
 import { gallery } from "./gallery.js";
-import { allMembers, clusterName, clusterText, facetText, givenName, isWrong, nameCluster, statusText } from "./names.js";
+import { allMembers, clusterText, facetText, givenName, isWrong, nameCluster, statusText, unnamedCluster } from "./names.js";
 import { meanThumb, opens } from "./thumbs.js";
 
 // Classes of a cluster's members as bars: the most frequent ones of each label.
@@ -18,7 +18,7 @@ export function classBars(cluster) {
 }
 
 function nameFields(j, k) {
-  const name = el("input", { value: givenName(j, k), placeholder: clusterName(j, k), "aria-label": `Name of cluster ${k}`, oninput: (event) => nameCluster(j, k, { name: event.target.value }) });
+  const name = el("input", { value: givenName(j, k), placeholder: unnamedCluster(j, k), "aria-label": `Name of cluster ${k}`, oninput: (event) => nameCluster(j, k, { name: event.target.value }) });
   const wrong = el("input", { type: "checkbox", checked: isWrong(j, k), onchange: (event) => nameCluster(j, k, { wrong: event.target.checked }) });
   return el("div", { class: "row" }, el("label", { class: "choice" }, el("span", {}, "Name"), name), el("label", { class: "check" }, wrong, "wrong"), statusText(j, k));
 }

@@ -32,6 +32,8 @@ export const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)} 
 export const count = (n) => n.toLocaleString("en");
 export const plural = (n, word) => `${count(n)} ${word}${n === 1 ? "" : "s"}`;
 
+export const sentence = (words) => words[0].toUpperCase() + words.slice(1);
+
 // Colours that neighbours in a list can be told apart by.
 export const hue = (i) => `hsl(${(i * 137.508 + 265) % 360} ${62 + (i % 3) * 12}% ${54 + (i % 2) * 8}%)`;
 
@@ -42,6 +44,9 @@ export function heat(share) {
   const [low, high] = [stops[Math.floor(at)], stops[Math.floor(at) + 1]];
   return `rgb(${low.map((value, i) => Math.round(value + (high[i] - value) * (at % 1))).join(" ")})`;
 }
+
+// What one does to a picture: a finger cannot point without touching.
+export const pointAt = () => (matchMedia("(hover: none)").matches ? "Tap" : "Point at");
 
 // Says something to who cannot see it.
 export function announce(text) {

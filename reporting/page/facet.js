@@ -1,7 +1,7 @@
 // A facet: a card for each of its clusters.
 import { count, el, percent, plural, select } from "./dom.js";
 import { facts } from "./content.js";
-import { clusterName, clusterText, facetText, givenName, statusText } from "./names.js";
+import { clusterName, clusterText, colourOf, facetText, givenName, statusText } from "./names.js";
 import { meanThumb, thumbs } from "./thumbs.js";
 import { health, pill, verdict } from "./overview.js";
 
@@ -25,7 +25,7 @@ function card(j, k) {
     el("div", { class: "row" }, meanThumb(j, k, "big"),
       el("div", { class: "grow" },
         el("h3", {}, el("button", { class: "link clip", type: "button", "data-open-cluster": `${j}:${k}`, title: clusterName(j, k) }, clusterText(j, k))),
-        el("div", { class: "size-bar", "aria-hidden": "true" }, el("i", { style: `width:${100 * cluster.size / largest}%` })),
+        el("div", { class: "size-bar", "aria-hidden": "true" }, el("i", { style: `width:${100 * cluster.size / largest}%;background:${colourOf(j, k)}` })),
         el("p", { class: "muted" }, `${plural(cluster.size, "image")} (${percent(cluster.size / facts.n_images)}) · confidence ${cluster.confidence.toFixed(2)} `, statusText(j, k)),
         el("div", { class: "tags" }, majorities(cluster)))),
     rows.map(([part, words]) => el("div", { class: "members" }, el("h4", {}, words), thumbs(cluster[part], words))));

@@ -3,6 +3,7 @@ import { el, openDialog, percent, select } from "./dom.js";
 import { clusterOf, confidenceOf, facts, imageName, latentsOf, nFacets } from "./content.js";
 import { picture } from "./atlas.js";
 import { blank, canDecode, paint, paintAll } from "./decoder.js";
+import { clustersOf, combination, pairWith, TOO_LARGE } from "./combined.js";
 import { clusterName, clusterText, facetName, facetText } from "./names.js";
 import { imageTable, opens } from "./thumbs.js";
 
@@ -11,25 +12,37 @@ const pending = { stop: () => {} };
 // The latents with those of facet j at the mean of cluster k.
 export const moved = (z, j, k) => z.map((each, i) => (i === j ? facts.facets[j].prior_means[k] : each));
 
-// A canvas for every cluster of facet j: the same latents, but in that cluster.
-export function inOtherClusters(z, j, current, onchoose) {
-  const jobs = [];
-  const used = facts.facets[j].clusters.flatMap(({ size }, k) => (size ? [k] : []));
-  const figures = used.map((k) => {
-    const canvas = blank();
-    jobs.push([canvas, moved(z, j, k)]);
-    const attributes = { class: `other ${k === current ? "current" : ""}`, type: "button", "aria-label": `in ${clusterName(j, k)}`, onclick: () => onchoose(k) };
-    return el("button", attributes, canvas, clusterText(j, k));
-  });
-  pending.stop();
-  pending.stop = paintAll(jobs);
-  return el("div", { class: "others" }, figures);
+export const stopPainting = () => pending.stop();
+
+// Latents in every cluster of facet j, a canvas each: the element, and what paints it.
+export function inOtherClusters(j, onchoose) {
+  const figures = facts.facets[j].clusters.flatMap(({ size }, k) => (size ? [{ k, canvas: blank() }] : []));
+  const buttons = figures.map(({ k, canvas }) => el("button", { class: "other", type: "button", "aria-label": `in ${clusterName(j, k)}`, onclick: () => onchoose(k) }, canvas, clusterText(j, k)));
+  const show = (z, current) => {
+    buttons.forEach((button, at) => button.classList.toggle("current", figures[at].k === current));
+    stopPainting();
+    pending.stop = paintAll(figures.map(({ k, canvas }) => [canvas, moved(z, j, k)]));
+  };
+  return { element: el("div", { class: "others" }, buttons), show };
+}
+
+// The clusters that image i is in, with each cluster of facet j in place of its own, as they were decoded beforehand.
+function combinedWithOthers(i, j) {
+  const pair = pairWith(j);
+  const own = facts.facets.map((_, facet) => clusterOf(facet, i));
+  const decoded = (k) => combination(pair, own.map((each, facet) => (facet === j ? k : each)));
+  const buttons = clustersOf(pair, j).filter((k) => decoded(k) >= 0).map((k) => el("button", {
+    class: `other ${k === own[j] ? "current" : ""}`, type: "button", "data-open-cluster": `${j}:${k}`,
+  }, picture("decoded", decoded(k)), clusterText(j, k)));
+  return el("div", { class: "others" }, buttons);
 }
 
 function figure(canvas, words) {
   return el("figure", {}, canvas, el("figcaption", {}, words));
 }
 
+const MOVED = "The same image, decoded with one facet moved to the mean of each cluster. Choose one to play on from there.";
+const MOVED_CLUSTERS = `${TOO_LARGE} Here are those of the clusters that the image is in, with one facet moved to each cluster.`;
 let startPlaying = () => {};
 export const playsWith = (start) => { startPlaying = start; };
 
@@ -37,21 +50,19 @@ export function openImage(i) {
   const z = latentsOf(i);
   const figures = [figure(picture("images", i), "the image")];
   const strip = el("div");
-  const parts = [];
   if (canDecode()) {
     const decoded = blank();
     paint(decoded, z);
     figures.push(figure(decoded, "what the model makes of it"));
-    const show = (value) => {
-      const j = Number(value);
-      strip.replaceChildren(inOtherClusters(z, j, clusterOf(j, i), (k) => startPlaying(moved(z, j, k), j)));
-    };
-    const options = facts.facets.map((_, j) => [String(j), facetName(j)]);
-    parts.push(el("section", {}, el("h3", {}, "In another cluster"),
-      el("p", { class: "muted" }, "The same image, decoded with one facet moved to the mean of each cluster. Choose one to play on from there."),
-      nFacets > 1 ? select("Facet that is moved", options, show, String(nFacets - 1)) : null, strip));
-    show(String(nFacets - 1));
   }
+  const show = (value) => {
+    const j = Number(value);
+    if (!canDecode()) return strip.replaceChildren(combinedWithOthers(i, j));
+    const others = inOtherClusters(j, (k) => startPlaying(moved(z, j, k), j));
+    others.show(z, clusterOf(j, i));
+    strip.replaceChildren(others.element);
+  };
+  const options = facts.facets.map((_, j) => [String(j), facetName(j)]);
   const clusters = facts.facets.map((_, j) => el("li", {},
     el("span", {}, facetText(j)),
     el("button", { class: "link", type: "button", "data-open-cluster": `${j}:${clusterOf(j, i)}` }, clusterText(j, clusterOf(j, i))),
@@ -61,7 +72,9 @@ export function openImage(i) {
   openDialog(imageName(i),
     el("div", { class: "image-view" }, el("div", { class: "figures" }, figures),
       el("div", {}, facts.labels.length ? imageTableOfLabels(i) : null, el("ul", { class: "probabilities" }, clusters), play)),
-    ...parts);
+    el("section", {}, el("h3", {}, "In another cluster"), el("p", { class: "muted" }, canDecode() ? MOVED : MOVED_CLUSTERS),
+      nFacets > 1 ? select("Facet that is moved", options, show, String(nFacets - 1)) : null, strip));
+  show(nFacets - 1);
 }
 
 function imageTableOfLabels(i) {

@@ -1,9 +1,9 @@
 // A map of a facet's latents: a point for each image, pictures on hover, and a lasso that lists what it encloses.
-import { announce, count, el, heat, hue, plural, select } from "./dom.js";
+import { announce, count, el, heat, hue, pointAt, plural, select, sentence } from "./dom.js";
 import { array, classOf, clusterOf, confidenceOf, facts, imageName } from "./content.js";
 import { draw } from "./atlas.js";
 import { gallery } from "./gallery.js";
-import { clusterName, clusterText, facetName } from "./names.js";
+import { clusterName, clusterText, colourOf, facetName } from "./names.js";
 import { describe, hideTooltip, showTooltip } from "./thumbs.js";
 
 const NEAREST = 60;
@@ -25,9 +25,11 @@ function colourings(j) {
   const labels = facts.labels.map(({ name, classes }, label) => [`label-${label}`, {
     text: name, colour: (i) => hue(classOf(label, i)), keys: classes.map((text, c) => [hue(c), text]),
   }]);
-  const used = facts.facets[j].clusters.flatMap(({ size }, k) => (size ? [k] : []));
+  const { clusters } = facts.facets[j];
+  const used = clusters.flatMap(({ size }, k) => (size ? [k] : []));
+  const colours = clusters.map((_, k) => colourOf(j, k));
   return Object.fromEntries([
-    ["cluster", { text: "cluster", colour: (i) => hue(clusterOf(j, i)), keys: used.map((k) => [hue(k), clusterText(j, k)]) }],
+    ["cluster", { text: "cluster", colour: (i) => colours[clusterOf(j, i)], keys: used.map((k) => [colours[k], clusterText(j, k)]) }],
     ...labels,
     ["confidence", { text: "confidence", colour: (i) => heat(confidenceOf(j, i)), keys: [0, 0.25, 0.5, 0.75, 1].map((share) => [heat(share), `${100 * share} %`]) }],
   ]);
@@ -53,7 +55,7 @@ class LatentMap {
   show(j, kind) {
     Object.assign(this, { j, kind, at: null, lasso: [] });
     this.colouring = colourings(j)[kind];
-    this.words.textContent = `${facts.facets[j].map}. Point at an image to see it; draw a loop around some to list them.`;
+    this.words.textContent = `${sentence(facts.facets[j].map)}. ${pointAt()} an image to see it; draw a loop around some to list them.`;
     this.canvas.setAttribute("aria-label", `Map of ${facetName(j)}. Arrow keys go from image to image, Enter lists those around.`);
     this.legend.replaceChildren(...this.colouring.keys.map(([colour, text]) => el("span", { class: "key" }, el("i", { style: `background:${colour}` }), text)));
     this.layOut();
@@ -72,8 +74,9 @@ class LatentMap {
       return [low, high];
     });
     const scale = Math.min(...ends.map(([low, high], axis) => ([width, height][axis] - 2 * MARGIN) / (high - low || 1)));
-    this.points = Array.from({ length: shape[0] }, (_, i) => ends.map(([low, high], axis) => {
-      const offset = (numbers[2 * i + axis] - (low + high) / 2) * scale;
+    this.images = facts.facets[this.j].is_map_sampled ? array(`map_images_${this.j}`).numbers : Array.from({ length: shape[0] }, (_, i) => i);
+    this.points = Array.from({ length: shape[0] }, (_, p) => ends.map(([low, high], axis) => {
+      const offset = (numbers[2 * p + axis] - (low + high) / 2) * scale;
       return axis ? height / 2 - offset : width / 2 + offset;
     }));
     this.squares = null;
@@ -88,8 +91,8 @@ class LatentMap {
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     const size = this.pointSize();
     context.globalAlpha = this.points.length > 5000 ? 0.7 : 0.85;
-    this.points.forEach(([x, y], i) => {
-      context.fillStyle = this.colouring.colour(i);
+    this.points.forEach(([x, y], p) => {
+      context.fillStyle = this.colouring.colour(this.images[p]);
       context.beginPath();
       context.arc(x, y, size / 2, 0, 7);
       context.fill();
@@ -135,9 +138,9 @@ class LatentMap {
     const { width, height } = facts.tiles.images;
     if (!this.squares) {
       this.squares = new Map();
-      this.points.forEach(([x, y], i) => {
+      this.points.forEach(([x, y], p) => {
         const square = `${Math.floor(x / PICTURE)}:${Math.floor(y / PICTURE)}`;
-        if (!this.squares.has(square)) this.squares.set(square, { i, canvas: el("canvas", { width, height }) });
+        if (!this.squares.has(square)) this.squares.set(square, { i: this.images[p], canvas: el("canvas", { width, height }) });
       });
       const { squares } = this;
       Promise.all([...squares.values()].map(({ i, canvas }) => draw(canvas, "images", i))).then(() => { squares.ready = true; if (this.squares === squares) this.paintGround(); });
@@ -155,9 +158,9 @@ class LatentMap {
 
   nearest([x, y], reach = Infinity) {
     let [best, least] = [null, reach ** 2];
-    this.points.forEach(([px, py], i) => {
+    this.points.forEach(([px, py], p) => {
       const distance = (px - x) ** 2 + (py - y) ** 2;
-      if (distance < least) [best, least] = [i, distance];
+      if (distance < least) [best, least] = [p, distance];
     });
     return best;
   }
@@ -182,24 +185,24 @@ class LatentMap {
     const drawn = this.lasso;
     if (drawn.length < 4) {
       this.lasso = [];
-      const i = drawn.length ? this.nearest(drawn[0], REACH) : null;
-      if (i !== null) this.list([i], "The image there");
+      const p = drawn.length ? this.nearest(drawn[0], REACH) : null;
+      if (p !== null) this.list([this.images[p]], "The image there");
       this.paint();
       return;
     }
-    this.list(this.points.flatMap((point, i) => (isWithin(point, drawn) ? [i] : [])), "Within the lasso");
+    this.list(this.points.flatMap((point, p) => (isWithin(point, drawn) ? [this.images[p]] : [])), "Within the lasso");
     this.paint();
   }
 
-  // Show what point i is, or nothing.
-  point(i) {
-    if (i === this.at && i !== null) return;
-    this.at = i;
+  // Show what point p is, or nothing.
+  point(p) {
+    if (p === this.at && p !== null) return;
+    this.at = p;
     this.paint();
-    if (i === null) return hideTooltip();
+    if (p === null) return hideTooltip();
     const box = this.canvas.getBoundingClientRect();
-    const [x, y] = this.points[i];
-    showTooltip(i, { left: box.left + x - 6, right: box.left + x + 6, top: box.top + y });
+    const [x, y] = this.points[p];
+    showTooltip(this.images[p], { left: box.left + x - 6, right: box.left + x + 6, top: box.top + y });
   }
 
   key(event) {
@@ -207,10 +210,11 @@ class LatentMap {
     if (step) {
       event.preventDefault();
       this.point(this.at === null ? this.nearest([this.canvas.clientWidth / 2, this.canvas.clientHeight / 2]) : this.next(step));
-      announce(`${imageName(this.at)}, ${describe(this.at)}`);
+      const i = this.images[this.at];
+      announce(`${imageName(i)}, ${describe(i)}`);
     } else if (event.key === "Enter" && this.at !== null) {
       const [x, y] = this.points[this.at];
-      const byDistance = this.points.map(([px, py], i) => [(px - x) ** 2 + (py - y) ** 2, i]).sort((a, b) => a[0] - b[0]);
+      const byDistance = this.points.map(([px, py], p) => [(px - x) ** 2 + (py - y) ** 2, this.images[p]]).sort((a, b) => a[0] - b[0]);
       this.list(byDistance.slice(0, NEAREST).map(([, i]) => i), "Around this image");
     }
   }
@@ -219,9 +223,9 @@ class LatentMap {
   next([dx, dy]) {
     const [x, y] = this.points[this.at];
     let [best, least] = [this.at, Infinity];
-    this.points.forEach(([px, py], i) => {
+    this.points.forEach(([px, py], p) => {
       const [along, across] = [(px - x) * dx + (py - y) * dy, Math.abs((px - x) * dy) + Math.abs((py - y) * dx)];
-      if (along > 1 && along + 2 * across < least) [best, least] = [i, along + 2 * across];
+      if (along > 1 && along + 2 * across < least) [best, least] = [p, along + 2 * across];
     });
     return best;
   }

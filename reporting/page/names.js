@@ -1,6 +1,6 @@
 // Names that the reader gives: of facets and clusters, which clusters are one, and which are wrong. The browser keeps
 // them under the model's fingerprint; predict.py reads the exported file.
-import { el, find } from "./dom.js";
+import { el, find, hue } from "./dom.js";
 import { facts, members } from "./content.js";
 
 const KEY = `mfcvae-names-${facts.fingerprint}`;
@@ -40,9 +40,13 @@ export function standsFor(j, k) {
   return k;
 }
 
+// Each cluster has one colour throughout the page, its own where the facet is one of colour; merged ones share it.
+const firstHue = (j) => facts.facets.slice(0, j).reduce((n, { clusters }) => n + clusters.length, 0);
+export const colourOf = (j, k) => facts.facets[j].colours?.[standsFor(j, k)] ?? hue(firstHue(j) + standsFor(j, k));
+
 // Where a facet clusters by a label, a cluster is called by the class that most of its members have.
 const hint = ({ closest, closest_ami }) => (closest !== null && closest_ami > 0.3 ? closest : "");
-function unnamedCluster(j, k) {
+export function unnamedCluster(j, k) {
   const [facet, label] = [facts.facets[j], facts.labels.findIndex(({ name }) => name === hint(facts.facets[j]))];
   const classes = facet.clusters[k].classes[label];
   return classes?.length ? `${facts.labels[label].classes[classes[0][0]]} #${k}` : `cluster ${k}`;
@@ -62,7 +66,8 @@ export function allMembers(j, k) {
 // Texts that follow the names.
 const TEXTS = { cluster: (j, k) => clusterName(j, k), facet: (j) => facetName(j), status: statusOf };
 function text(kind, j, k) {
-  return el("span", { "data-named": kind, "data-facet": j, "data-cluster": k ?? 0, class: `named ${kind}` }, TEXTS[kind](j, k));
+  const style = kind === "cluster" ? `--colour:${colourOf(j, k)}` : null;
+  return el("span", { "data-named": kind, "data-facet": j, "data-cluster": k ?? 0, class: `named ${kind}`, style }, TEXTS[kind](j, k));
 }
 export const clusterText = (j, k) => text("cluster", j, k);
 export const facetText = (j) => text("facet", j);
@@ -78,6 +83,7 @@ function changed() {
   for (const span of document.querySelectorAll("[data-named]")) {
     const { named, facet, cluster } = span.dataset;
     span.textContent = TEXTS[named](Number(facet), Number(cluster));
+    if (named === "cluster") span.style.setProperty("--colour", colourOf(Number(facet), Number(cluster)));
   }
   find("#panels").dispatchEvent(new CustomEvent("renamed"));
 }

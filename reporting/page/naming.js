@@ -1,11 +1,11 @@
 // Names: what the clusters are called, which are one, which are wrong; to be exported for predict.py.
 import { announce, el, find, select } from "./dom.js";
 import { bySize, facts } from "./content.js";
-import { clusterName, exported, facetText, forgetNames, givenFacetName, givenName, imported, isWrong, mergedInto, nameCluster, nameFacet } from "./names.js";
+import { clusterName, exported, facetText, forgetNames, givenFacetName, givenName, imported, isWrong, mergedInto, nameCluster, nameFacet, unnamedCluster } from "./names.js";
 import { meanThumb, thumbs } from "./thumbs.js";
 
 function line(j, k, say) {
-  const name = el("input", { value: givenName(j, k), placeholder: `cluster ${k}`, "aria-label": `Name of cluster ${k} of facet ${j}`, oninput: (event) => nameCluster(j, k, { name: event.target.value }) });
+  const name = el("input", { value: givenName(j, k), placeholder: unnamedCluster(j, k), "aria-label": `Name of cluster ${k} of facet ${j}`, oninput: (event) => nameCluster(j, k, { name: event.target.value }) });
   const others = bySize(j).filter((other) => other !== k).map((other) => [String(other), clusterName(j, other)]);
   const merge = select(`Merge cluster ${k} into`, [["", "–"], ...others], (value) => {
     const done = nameCluster(j, k, { merged_into: value === "" ? null : Number(value) });

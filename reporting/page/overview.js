@@ -1,28 +1,27 @@
 // The top: the facets at a glance, what was trained on what, scores, curves, and what the model is unsure of.
-import { count, el, percent } from "./dom.js";
+import { count, el, percent, sentence } from "./dom.js";
 import { bySize, confidenceOf, facts, nFacets } from "./content.js";
 import { lineChart } from "./charts.js";
 import { facetText } from "./names.js";
 import { meanThumb, thumb } from "./thumbs.js";
+import { glossary, term } from "./words.js";
 
 const MEANS = 12;
 const SCORES = [["accuracy", "accuracy"], ["hungarian_accuracy", "one to one"], ["nmi", "NMI"], ["ami", "AMI"], ["ari", "ARI"]];
 
 // What a facet is about, in a sentence.
 export function verdict(facet) {
-  if (facet.complaint) return facet.complaint;
-  if (facet.closest === null) return "there are no labels: look at its clusters";
-  if (facet.closest_ami > 0.3) return `clusters by ${facet.closest}`;
-  return "clusters by something that no label says: look at it";
+  if (facet.complaint) return sentence(facet.complaint);
+  if (facet.closest === null) return "There are no labels: look at its clusters";
+  if (facet.closest_ami > 0.3) return `Clusters by ${facet.closest}`;
+  return "Clusters by something that no label says: look at it";
 }
 
 export function health(facet) {
-  const words = [`${facet.n_used} of ${facet.clusters.length} clusters used`, `confidence ${percent(facet.confidence)}`];
-  if (facet.effect !== null) words.push(`effect ${facet.effect.toFixed(2)}`, `KL ${facet.kl.toFixed(1)} nats`);
-  return words.join(" · ");
+  const words = [`${facet.n_used} of ${facet.clusters.length} clusters used · `, term("confidence"), ` ${percent(facet.confidence)}`];
+  if (facet.effect === null) return words;
+  return [...words, " · ", term("effect"), ` ${facet.effect.toFixed(2)} · `, term("KL"), ` ${facet.kl.toFixed(1)} nats`];
 }
-
-const EXPLAINED = "Confidence: mean probability of the cluster that an image is in. Effect: how much the decoded image changes when this facet alone is taken from another image. KL: what the facet tells of an image.";
 
 export function pill(facet) {
   return el("span", { class: `pill ${facet.complaint ? "bad" : "good"}` }, facet.complaint ? "needs a look" : "healthy");
@@ -30,13 +29,13 @@ export function pill(facet) {
 
 function facetCard(j, goTo) {
   const facet = facts.facets[j];
-  const score = facet.closest_ami !== null && facet.closest_ami > 0.3 ? el("span", { class: "score" }, el("b", {}, facet.closest_ami.toFixed(2)), " AMI") : null;
+  const score = facet.closest_ami !== null && facet.closest_ami > 0.3 ? el("span", { class: "score" }, el("b", {}, facet.closest_ami.toFixed(2)), " ", term("AMI")) : null;
   return el("article", { class: "card facet-card" },
     el("div", { class: "row" }, el("h3", {}, facetText(j)), pill(facet), score),
     el("p", {}, verdict(facet)),
     el("div", { class: "pairs", role: "group", "aria-label": "its largest clusters: decoded mean, and the surest image" },
       bySize(j).slice(0, MEANS).map((k) => el("div", {}, meanThumb(j, k), thumb(facet.clusters[k].sure[0])))),
-    el("p", { class: "muted", title: EXPLAINED }, health(facet)),
+    el("p", { class: "muted" }, health(facet)),
     facet.tries.length ? el("p", { class: "muted" }, `To try: ${facet.tries.join("; ")}`) : null,
     el("button", { type: "button", class: "link", onclick: () => goTo(`facet-${j}`) }, "Look at its clusters →"));
 }
@@ -48,7 +47,7 @@ function scoreTable({ label, rows }) {
     const text = value === undefined || value === null ? "–" : kind.includes("accuracy") ? percent(value, 1) : value.toFixed(3);
     return el("td", { class: kind === "accuracy" && value === best ? "number best" : "number" }, text);
   };
-  const head = el("tr", {}, el("th", { scope: "col" }, label), SCORES.map(([, words]) => el("th", { scope: "col", class: "number" }, words)));
+  const head = el("tr", {}, el("th", { scope: "col" }, label), SCORES.map(([, words]) => el("th", { scope: "col", class: "number" }, term(words))));
   const body = rows.map((row) => el("tr", { class: row.facet === undefined ? "muted" : "" },
     el("th", { scope: "row" }, row.facet === undefined ? row.who : facetText(row.facet)), SCORES.map(([kind]) => cell(row, kind))));
   return el("div", { class: "scroll" }, el("table", { class: "scores" }, el("thead", {}, head), el("tbody", {}, body)));
@@ -56,7 +55,7 @@ function scoreTable({ label, rows }) {
 
 function sharedLines() {
   const lines = facts.facets.flatMap((facet, j) => Object.entries(facet.shared).filter(([i]) => Number(i) > j)
-    .map(([i, value]) => el("li", {}, facetText(j), " and ", facetText(Number(i)), ` share ${value.toFixed(3)} (NMI; 0: they cluster by different things)`)));
+    .map(([i, value]) => el("li", {}, facetText(j), " and ", facetText(Number(i)), ` share ${value.toFixed(3)} (`, term("NMI"), "; 0: they group the images by different things)")));
   return lines.length ? el("ul", { class: "muted" }, lines) : null;
 }
 
@@ -77,6 +76,7 @@ export function overview(goTo) {
       el("h1", {}, facts.name)),
     el("section", { class: "facets" }, facts.facets.map((_, j) => facetCard(j, goTo))),
     el("p", { class: "muted" }, "Above in each pair what the model decodes the mean of a cluster to, beside clusters of the other facets where it shows most; below it the image that the model is surest of."),
+    glossary(),
     el("div", { class: "columns" },
       el("section", {}, el("h2", {}, "What was trained"), el("dl", { class: "facts" }, facts.facts.flatMap(([name, words]) => [el("dt", {}, name), el("dd", {}, words)]))),
       el("section", {}, el("h2", {}, `Scores on the ${facts.split === "test" ? "test" : "training"} images`), el("div", { class: "tables" }, facts.scores.map(scoreTable)),

@@ -3,10 +3,12 @@ import { announce, el, select } from "./dom.js";
 import { array, bySize, facts, imageName, latentsOf, nFacets, nShown } from "./content.js";
 import { picture } from "./atlas.js";
 import { blank, canDecode, paint } from "./decoder.js";
-import { inOtherClusters, moved } from "./image.js";
+import { combinedPanel } from "./combined.js";
+import { inOtherClusters, moved, stopPainting } from "./image.js";
 import { clusterName, clusterText, facetName, facetText } from "./names.js";
 import { thumb } from "./thumbs.js";
 
+const REST = 150;
 const state = { z: null, clusters: [], moved: nFacets - 1 };
 
 // How far a slider goes in a dimension: as far as the images do.
@@ -41,6 +43,12 @@ function nearestImage(z) {
   return best;
 }
 
+// The cluster with members whose mean is nearest.
+function nearestCluster(j, z) {
+  const distance = (k) => Math.hypot(...facts.facets[j].prior_means[k].map((value, d) => value - z[d]));
+  return bySize(j).reduce((best, k) => (distance(k) < distance(best) ? k : best));
+}
+
 function facetControls(j, changed) {
   const choices = facts.facets[j].clusters.map((cluster, k) => [k, cluster]).filter(([, { size }]) => size);
   const buttons = choices.map(([k]) => el("button", {
@@ -50,19 +58,38 @@ function facetControls(j, changed) {
   const sliders = facts.facets[j].prior_means[0].map((_, d) => {
     const [low, high] = reach(j, d);
     return el("input", {
-      type: "range", min: low, max: high, step: (high - low) / 500 || 1, "aria-label": `facet ${j}, dimension ${d}`,
+      type: "range", min: low, max: high, step: (high - low) / 500 || 1, "aria-label": `Facet ${j}, dimension ${d}`,
       oninput: (event) => { state.clusters[j] = null; changed(state.z.map((each, i) => (i === j ? each.map((value, e) => (e === d ? Number(event.target.value) : value)) : each))); },
     });
   });
   const name = el("span", { class: "muted" });
   const element = el("fieldset", {}, el("legend", {}, facetText(j)), name, el("div", { class: "thumbs choose", role: "group", "aria-label": `clusters of facet ${j}` }, buttons),
-    el("details", { open: sliders.length <= 12 }, el("summary", {}, `${sliders.length} dimensions`), el("div", { class: "sliders" }, sliders)));
+    el("details", { open: sliders.length <= 12 }, el("summary", {}, `${sliders.length} dimensions`), el("div", { class: "sliders" }, sliders.map((slider, d) => el("label", {}, `dimension ${d}`, slider)))));
   const follow = () => {
     sliders.forEach((slider, d) => { slider.value = state.z[j][d]; });
     buttons.forEach((button) => button.setAttribute("aria-pressed", String(Number(button.dataset.clusterChoice) === state.clusters[j])));
-    name.replaceChildren(state.clusters[j] === null || state.clusters[j] === undefined ? "between clusters" : clusterText(j, state.clusters[j]));
+    const k = state.clusters[j];
+    name.replaceChildren(...(k === null ? ["nearest to ", clusterText(j, nearestCluster(j, state.z[j])), ", not at its mean"] : ["at the mean of ", clusterText(j, k)]));
   };
   return { element, follow };
+}
+
+// The image in every cluster of the facet that is moved, painted when the latents rest.
+function everyCluster(changed) {
+  const place = el("div");
+  const options = facts.facets.map((_, j) => [String(j), facetName(j)]);
+  const choice = select("Facet that is moved", options, (value) => { state.moved = Number(value); follow(); });
+  let [shown, others] = [null, null];
+  function follow() {
+    const j = state.moved;
+    if (shown !== j) {
+      [shown, others] = [j, inOtherClusters(j, (k) => { state.clusters[j] = k; changed(moved(state.z, j, k)); })];
+      choice.querySelector("select").value = j;
+      place.replaceChildren(others.element);
+    }
+    others.show(state.z, state.clusters[j]);
+  }
+  return { follow, element: el("div", {}, nFacets > 1 ? choice : null, place) };
 }
 
 let restart = null;
@@ -81,23 +108,23 @@ export function playAt(z, movedFacet = state.moved) {
 const start = () => facts.facets.map((facet, j) => facet.prior_means[facts.facets[0].held[j]]);
 
 export function playPanel() {
-  if (!canDecode()) return [el("h1", {}, "Play"), el("p", {}, "The decoder of this model is too large for a page. Its combinations of clusters are under facet against facet.")];
+  if (!canDecode()) return combinedPanel();
   if (!state.z) playAt(start());
   const canvas = blank({ role: "img", "aria-label": "decoded image", "data-play": true });
-  const [near, strip, choice] = [el("div", { class: "near" }), el("div"), el("span")];
+  const near = el("div", { class: "near" });
   const controls = facts.facets.map((_, j) => facetControls(j, changed));
+  const others = everyCluster(changed);
   let later;
   function follow() {
+    stopPainting();
     paint(canvas, state.z);
     controls.forEach((each) => each.follow());
     clearTimeout(later);
     later = setTimeout(() => {
       const i = nearestImage(state.z);
       near.replaceChildren(thumb(i), el("span", { class: "muted" }, `nearest image: ${imageName(i)}`));
-      const options = facts.facets.map((_, j) => [String(j), facetName(j)]);
-      choice.replaceChildren(nFacets > 1 ? select("Facet that is moved", options, (value) => { state.moved = Number(value); follow(); }, String(state.moved)) : "");
-      strip.replaceChildren(inOtherClusters(state.z, state.moved, state.clusters[state.moved], (k) => { state.clusters[state.moved] = k; changed(moved(state.z, state.moved, k)); }));
-    }, 150);
+      others.follow();
+    }, REST);
   }
   function changed(z) {
     state.z = z;
@@ -113,6 +140,6 @@ export function playPanel() {
     el("div", { class: "play" },
       el("div", { class: "stage" }, canvas, el("div", { class: "row" }, again("Any image", anyImage), again("Sample these clusters", sampled), again("Start again", start)), near),
       el("div", { class: "controls" }, controls.map(({ element }) => element))),
-    el("section", {}, el("h2", {}, "The same image in every cluster"), choice, strip),
+    el("section", {}, el("h2", {}, "The same image in every cluster"), others.element),
   ];
 }
