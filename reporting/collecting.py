@@ -52,8 +52,7 @@ def collect(observed: Observed, rows: Rows = (), method: Method = "pca") -> Cont
         facet_facts(observed, numbers, j)
         | pictures.facets[j]
         | {"clusters": cluster_facts(observed, chosen, j), "unsure": chosen.unsure[j].tolist()}
-        | {"map": maps[j].words, "is_map_sampled": maps[j].images is not None}
-        | _prior_facts(observed.model, j)
+        | _map_and_prior(observed.model, maps[j], j)
         for j in range(observed.config.J_n_mixtures)
     ]
     page = {
@@ -103,11 +102,12 @@ def _image_arrays(observed: Observed, chosen: Chosen, maps: list[Map]) -> list[P
     return arrays
 
 
-def _prior_facts(model: MFCVAE, j: int) -> dict[str, Any]:
-    """Means and standard deviations of the clusters of facet j, (K, D) each."""
+def _map_and_prior(model: MFCVAE, found: Map, j: int) -> dict[str, Any]:
+    """What the map of facet j is; means and standard deviations of its clusters, (K, D) each."""
     components = model.prior[j].components()
     means, spread = components.mean.detach().cpu().numpy(), components.stddev.detach().cpu().numpy()
-    return {"prior_means": means.round(4).tolist(), "prior_spread": spread.round(4).tolist()}
+    prior = {"prior_means": means.round(4).tolist(), "prior_spread": spread.round(4).tolist()}
+    return prior | {"map": found.words, "is_map_sampled": found.images is not None}
 
 
 def _labels(observed: Observed) -> list[dict[str, Any]]:
