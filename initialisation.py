@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from config import read_settings
 from datasets import Split, to_float, training_batches
 from evaluation.predictions import device_of, predict
-from factorial import factorial_clustering
+from factorial.clustering import factorial_clustering
 from load_model import empty_model, load_model_from_save_dict
 from mfcvae import MFCVAE
 from readers.disk_images import DiskImages, Images, on_host

@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.facet_sets import CPU, FacetSet
 from datasets import load_dataset
 from evaluation.predictions import predict
-from factorial import factorial_clustering
+from factorial.clustering import factorial_clustering
 from load_model import load_model_from_save_dict
 from utils import UserError
 

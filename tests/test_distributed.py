@@ -14,10 +14,10 @@ import pytest
 import torch
 from test_train import HERE, NO_FIGURES, SMALL, metrics_of
 
-import factorial
 import start_sweep
 import train
 from config import build_config
+from factorial import clustering
 from speed.distributed import Ranks, check_batches, own_device
 from utils import UserError
 
@@ -68,8 +68,9 @@ def quick_script(folder: Path, waits: bool = False) -> Path:
     script = folder / "quick.py"
     script.write_text(
         f"""
-import os, time, factorial, train
-factorial.N_STARTS = factorial.N_KEPT = 1
+import os, time, train
+from factorial import clustering
+clustering.N_STARTS = clustering.N_KEPT = 1
 train_epoch = train.train_epoch
 def waiting(training, dataset, epoch):
     if epoch == 4:
@@ -99,8 +100,8 @@ def ladder(request, tmp_path_factory) -> tuple[Path, list[str]]:
 @pytest.mark.slow
 def test_two_processes_give_the_numbers_of_one(ladder, monkeypatch):
     results, flags = ladder
-    monkeypatch.setattr(factorial, "N_STARTS", 1)
-    monkeypatch.setattr(factorial, "N_KEPT", 1)
+    monkeypatch.setattr(clustering, "N_STARTS", 1)
+    monkeypatch.setattr(clustering, "N_KEPT", 1)
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -14,7 +14,8 @@ from test_train import metrics_of, run_small, stop_small
 import initialisation
 from config import build_config
 from datasets import DatasetSpec
-from factorial import additive_error, codes_of, factorial_clustering
+from factorial.clustering import factorial_clustering
+from factorial.fitting import additive_error, codes_of
 from initialisation import SMALLEST_SIGMA, factorial_start, latent_means
 from load_model import load_model_from_save_dict
 from mfcvae import MFCVAE

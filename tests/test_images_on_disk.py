@@ -16,11 +16,11 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from test_train import NO_FIGURES, SMALL, metrics_of
 
-import factorial
 import predict
 import train
 from config import build_config
 from datasets import Dataset, load_dataset
+from factorial import clustering
 from initialisation import images_to_fit
 from readers import image_cache, image_files, placing
 from readers.ahead import ahead
@@ -102,8 +102,8 @@ def as_published(rows: list[dict]) -> list[dict]:
 
 @pytest.mark.slow
 def test_the_digits_give_the_same_metrics_to_the_bit_in_memory_and_from_disk(digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(factorial, "N_STARTS", 1)
-    monkeypatch.setattr(factorial, "N_KEPT", 1)
+    monkeypatch.setattr(clustering, "N_STARTS", 1)
+    monkeypatch.setattr(clustering, "N_KEPT", 1)
     published = run_digits(tmp_path / "published")
     resident = run_digits(tmp_path / "a", "--dataset", "npy", "--data_dir", str(digits))
     on_disk = run_digits(tmp_path / "b", "--dataset", "npy", "--data_dir", str(digits), "--images_in", "disk")

@@ -324,8 +324,9 @@ CASES: dict[str, tuple[str, Callable[[Path], object], list[str], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize(("script", "prepare", "flags", "words"), CASES.values(), ids=CASES)
-def test_one_line_says_what_is_wrong(tmp_path, monkeypatch, model, script, prepare, flags, words):
+@pytest.mark.parametrize("name", CASES)
+def test_one_line_says_what_is_wrong(tmp_path, monkeypatch, model, name):
+    script, prepare, flags, words = CASES[name]
     monkeypatch.chdir(tmp_path)
     prepare(tmp_path)
     copy = copied_model(tmp_path, model)

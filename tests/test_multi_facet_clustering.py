@@ -130,6 +130,7 @@ def test_a_saved_model_is_loaded(fitted, tmp_path):
     assert loaded.get_params()["n_clusters"] == [4, 5]
     again = pickle.loads(pickle.dumps(fitted))
     np.testing.assert_array_equal(again.predict(digits()), fitted.labels_)
+    assert pickle.loads(b"cmulti_facet_clustering\nMultiFacetClustering\n.") is MultiFacetClustering  # where it was
 
 
 def same_images() -> dict[str, Callable[[Path], Any]]:

@@ -228,18 +228,20 @@ def test_an_unknown_wandb_sweep(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("flags", "key", "file", "kind"),
+    ("flags", "found", "kind"),
     [
-        ([], "", None, "optuna"),
-        ([], KEY, None, "wandb"),
-        (["--storage", "sqlite:///x.db"], KEY, None, "optuna"),
-        (["--wandb_mode", "disabled"], KEY, None, "optuna"),
-        (["--backend", "optuna"], KEY, None, "optuna"),
-        ([], KEY, "sweep.db", "optuna"),  # goes on as it was started
-        ([], "", "wandb_sweep.yml", "wandb"),
+        ([], ("", None), "optuna"),
+        ([], (KEY, None), "wandb"),
+        (["--storage", "sqlite:///x.db"], (KEY, None), "optuna"),
+        (["--wandb_mode", "disabled"], (KEY, None), "optuna"),
+        (["--backend", "optuna"], (KEY, None), "optuna"),
+        ([], (KEY, "sweep.db"), "optuna"),  # goes on as it was started
+        ([], ("", "wandb_sweep.yml"), "wandb"),
     ],
 )
-def test_wandb_shares_out_the_runs_where_a_key_is_found(tmp_path, monkeypatch, flags, key, file, kind):
+def test_wandb_shares_out_the_runs_where_a_key_is_found(tmp_path, monkeypatch, flags, found, kind):
+    """found: the key of an account, and a file of a sweep that was started before."""
+    key, file = found
     monkeypatch.setattr("sweeps.optuna_backend.OptunaSweep", lambda *_: pytest.fail("optuna"))
     monkeypatch.setattr(entries.WandbSweep, "__init__", lambda *_: pytest.fail("wandb"))
     monkeypatch.setenv("WANDB_API_KEY", key)

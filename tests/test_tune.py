@@ -29,7 +29,7 @@ SPEC = DatasetSpec("parts", (1, 8, 8), "normal", "sigmoid", 240, 60, (), (), che
 def _few_starts(monkeypatch):
     """The parts here are found from almost any start."""
     monkeypatch.setattr("tuning.halves.N_STARTS", 2)
-    monkeypatch.setattr("factorial.N_STARTS", 3)
+    monkeypatch.setattr("factorial.clustering.N_STARTS", 3)
 
 
 LED = ["--config_args_path", "configs/folder.yml", "--seed", "0"]

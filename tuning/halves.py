@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from datasets import DatasetSpec
-from factorial import (
-    COLD,
-    FALLING,
-    SMALLEST_SPREAD,
-    Features,
-    additive_error,
-    codes_of,
-    fit,
-    least_squares,
-    residual_start,
-    to_pixels,
-)
+from factorial.features import both_kinds, to_pixels
+from factorial.fitting import best_fit, codes_of, least_squares
 from readers.stored import StoredImages
 from tuning.criterion import Judgement
 
@@ -42,9 +31,8 @@ class Halves:
         self.images = images[self.chosen]
         self.split(seed)
         pixels = to_pixels(self.images)
-        plain, even = Features(pixels, seed), Features(pixels, seed, smallest_spread=SMALLEST_SPREAD)
-        self.f = plain(pixels)[:, :MAX_FEATURES]  # (N, d)
-        self.kinds = (self.f, even(pixels)[:, :MAX_FEATURES])
+        self.kinds = [features(pixels)[:, :MAX_FEATURES] for features in both_kinds(pixels, seed)]
+        self.f = self.kinds[0]  # (N, d)
 
     def split(self, seed: int) -> None:
         """Split the images into other halves, by the seed."""
@@ -57,17 +45,9 @@ class Halves:
 
     def factorial_codes(self, half: int, n_clusters: Sequence[int], seed: int) -> np.ndarray:
         """The codes (N, J) of all images by a factorial clustering of one half: the best of some starts."""
-        rng, rows, found = np.random.default_rng([seed, half]), self.rows(half), []
-
-        def error(found: tuple[np.ndarray, list[np.ndarray]]) -> float:
-            f, centres = found
-            return additive_error(self.f[rows], codes_of(f[rows], centres), n_clusters)
-
-        for f, _ in itertools.product(self.kinds, range(N_STARTS)):
-            found.append((f, fit(f[rows], residual_start(f[rows], n_clusters, rng), FALLING)))
-        kept = sorted(found, key=error)[:N_KEPT]
-        f, centres = min(((f, fit(f[rows], centres, COLD)) for f, centres in kept), key=error)
-        return codes_of(f, centres)
+        rng, rows = np.random.default_rng([seed, half]), self.rows(half)
+        kind, centres = best_fit([f[rows] for f in self.kinds], n_clusters, rng, N_STARTS, N_KEPT)
+        return codes_of(self.kinds[kind], centres)
 
     def judge(self, codes: Sequence[np.ndarray], n_clusters: Sequence[int]) -> Judgement:
         """Judge codes, (N, J) of all images, that were learned from half 0 or, where there are two, from each half."""

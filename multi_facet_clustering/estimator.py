@@ -1,73 +1,40 @@
-"""Several clusterings of the same images from Python, with scikit-learn's conventions, by the training of train.py.
-
-    from multi_facet_clustering import MultiFacetClustering
-
-    clustering = MultiFacetClustering(n_facets=2, n_clusters=10).fit(images)
-    clustering.labels_                    # (N, 2): the cluster of every image in every facet
-
-Wrong input raises an InputError, a ValueError of one line. Every flag of train.py may be among `settings`.
-"""
+"""The estimator, on top of train.py's training. Every flag of train.py may be among its `settings`."""
 
 from __future__ import annotations
 
-from interrupts import run_script as _quiet_ctrl_c  # noqa: F401  # first, as in every script
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from config import Config, file_settings, resolve
 from datasets import Split
-from evaluation.decoding import Sampling, reconstruct, sample_images, swap_facet
+from evaluation.decoding import reconstruct, sample_images, swap_facet
 from evaluation.figures import top_examples
 from evaluation.predictions import Observed, Predictions, predict, predict_with_terms, responsibilities
-from load_model import load_model_from_save_dict, save_model, settings_of_start
+from load_model import load_model_from_save_dict, save_model
+from multi_facet_clustering.checks import (
+    checked_facet,
+    checked_latents,
+    checked_sampling,
+    drawn_seed,
+    held_clusters,
+    in_one_line,
+)
+from multi_facet_clustering.images import as_shown, images_of_shape, images_to_train_on
+from multi_facet_clustering.run import config_of_run
 from readers.disk_images import Images, as_images
-from readers.memory import are_pictures, images_in_memory, own_images_of, pixels_of_pictures
-from readers.own_facts import OwnImages
-from readers.own_images import OWN_READERS
-from readers.sources import open_images, read_all
 from reporting.opening import write_report
 from tracking.run_folder import read_metrics
 from train import INTERRUPTED, train
-from utils import PROJECT, UserError, make_folder, preserved_random_state, resolve_device, shown
-
-RECIPE = PROJECT / "configs" / "folder.yml"
-"""The settings that hold where nothing else is said."""
-
-OUTPUT = ("do_vis_train", "do_vis_test", "do_vis_sample_generations_per_cluster", "report")
-"""What a run that is not kept does without."""
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-class InputError(UserError, ValueError):
-    """Input that will not do: one line that says what is wrong, where, and what would be right."""
-
-
-def _in_one_line(method: Callable[P, R]) -> Callable[P, R]:
-    """The same method, whose UserErrors are the ValueErrors that scikit-learn's users expect."""
-
-    @wraps(method)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return method(*args, **kwargs)
-        except UserError as error:
-            raise InputError(str(error)) from None
-
-    return checked
+from utils import UserError, make_folder, preserved_random_state, resolve_device
 
 
 class MultiFacetClustering(ClusterMixin, TransformerMixin, BaseEstimator):
@@ -131,7 +98,7 @@ class MultiFacetClustering(ClusterMixin, TransformerMixin, BaseEstimator):
 
     # --- training
 
-    @_in_one_line
+    @in_one_line
     def fit(self, X: Any, y: Any = None) -> MultiFacetClustering:
         """Train on 80 percent of the images; the others are the test split of the scores in `history_`.
 
@@ -143,8 +110,8 @@ class MultiFacetClustering(ClusterMixin, TransformerMixin, BaseEstimator):
         """
         with TemporaryDirectory() as kept_for_now:
             run = Path(self.run_dir or Path(kept_for_now) / "not_kept").absolute()
-            config = self._config(X, run)
-            own = self._own_images(X, y, config)
+            config = config_of_run(self, X, run)
+            own = images_to_train_on(X, y, config, self.image_shape)
             with preserved_random_state():
                 status = train(config, own, is_kept=self.run_dir is not None)
             if status == INTERRUPTED:
@@ -154,63 +121,6 @@ class MultiFacetClustering(ClusterMixin, TransformerMixin, BaseEstimator):
         self.labels_ = self._predicted(as_images(own.images)).clusters
         return self
 
-    def _config(self, X: Any, run: Path) -> Config:
-        """The settings of a run in a folder."""
-        named = {
-            "J_n_mixtures": self.n_facets,
-            "n_clusters_j_list": self._per_facet(self.n_clusters),
-            "z_j_dim_list": self._per_facet(self.n_latents),
-            "n_epochs": self.n_epochs,
-            "batch_size": self.batch_size,
-            "init_lr": self.learning_rate,
-            "image_size": self.image_size,
-            "device": self.device,
-            "seed": self._seed(),
-            "quiet": not self.verbose,
-        }
-        if self.n_latents is None:
-            del named["z_j_dim_list"]
-        place = {
-            "results_dir": str(run.parent),
-            "run_name": run.name,
-            "copy_model": False,
-            "report": False,
-            "wandb_mode": "disabled",
-        }
-        images = {"dataset": "npz", "data_dir": "X"}
-        if isinstance(X, str | Path):
-            images = {"dataset": "npz" if _is_npz(X) else "folder", "data_dir": str(X)}
-            if not _is_npz(X) and self.image_size is None:
-                del named["image_size"]
-        if self.run_dir is None:
-            place |= dict.fromkeys(OUTPUT, False)
-        flags = {"config_args_path": str(RECIPE)} | place | named | images | dict(self.settings or {})
-        start = flags.get("continue_from")
-        return resolve(settings_of_start(str(start), {}) if start else file_settings(flags), flags, {})
-
-    def _per_facet(self, value: Any) -> Any:
-        """A number for all facets, or one of each, in plain types."""
-        return value if isinstance(value, str) or not np.ndim(value) else [int(entry) for entry in value]
-
-    def _seed(self) -> int:
-        """The seed of a run: random_state where it is one, else drawn by it."""
-        if isinstance(self.random_state, int | np.integer) and not isinstance(self.random_state, bool):
-            return int(self.random_state)
-        try:
-            return int(check_random_state(self.random_state).randint(2**31))
-        except ValueError:
-            raise UserError(
-                f"random_state = {shown(self.random_state)}: give a seed, a numpy RandomState, or None"
-            ) from None
-
-    def _own_images(self, X: Any, y: Any, config: Config) -> OwnImages:
-        """Read or convert what is to be trained on."""
-        if not isinstance(X, str | Path):
-            return own_images_of(images_in_memory(X, config.image_size, self.image_shape), y)
-        if y is not None:
-            raise UserError("y: the labels of a folder or .npz are in it (docs/python.md); leave y out")
-        return OWN_READERS[config.dataset].read(config)
-
     def _take_model(self, path: str | Path) -> None:
         """Load a trained model, by which this estimator is fitted."""
         self.model_, self.config_ = load_model_from_save_dict(path, resolve_device(self.device))
@@ -218,23 +128,23 @@ class MultiFacetClustering(ClusterMixin, TransformerMixin, BaseEstimator):
 
     # --- what the model says about images
 
-    @_in_one_line
+    @in_one_line
     def predict(self, X: Any) -> np.ndarray:
         """The cluster of every image in every facet: (N, J) int."""
         return self._predicted(self._images(X)).clusters
 
-    @_in_one_line
+    @in_one_line
     def predict_proba(self, X: Any) -> list[np.ndarray]:
         """The probability of every cluster of every facet, q(c_j | x): J arrays (N, K_j)."""
         means = self._predicted(self._images(X)).means
         return responsibilities(self.model_, means)
 
-    @_in_one_line
+    @in_one_line
     def transform(self, X: Any) -> np.ndarray:
         """The latents of every image, the means m_j(x) of all facets side by side: (N, D_0 + D_1 + ...)."""
         return np.concatenate(self._predicted(self._images(X)).means, axis=1)
 
-    @_in_one_line
+    @in_one_line
     def score(self, X: Any, y: Any = None) -> float:
         """The mean over the images of the evidence lower bound, in nats; higher is better. y is not looked at."""
         images = self._images(X)
@@ -254,43 +164,29 @@ class MultiFacetClustering(ClusterMixin, TransformerMixin, BaseEstimator):
     def _images(self, X: Any) -> Tensor:
         """Images as the model takes them: (N, C, H, W) uint8."""
         check_is_fitted(self, "model_")
-        shape = self.model_.spec.image_shape
-        if isinstance(X, str | Path):
-            return torch.from_numpy(read_all(open_images([str(X)], shape))[0])
-        if are_pictures(X):
-            return torch.from_numpy(pixels_of_pictures(X, shape))
-        images = images_in_memory(X, self.config_.image_size, self.image_shape)
-        if images.shape[1:] != shape:
-            raise UserError(
-                f"X has images (C, H, W) {images.shape[1:]}, the model was fitted to {shape}; make them equal"
-            )
-        return torch.from_numpy(images)
+        return images_of_shape(X, self.model_.spec.image_shape, self.config_, self.image_shape)
 
     # --- images from latents
 
-    @_in_one_line
+    @in_one_line
     def decode(self, Z: Any) -> np.ndarray:
         """The images of latents as `transform` gives them: (N, H, W) or (N, H, W, 3) floats in [0, 1]."""
         check_is_fitted(self, "model_")
-        dims = self.config_.z_j_dim_list
-        latents = np.asarray(Z, dtype=np.float32) if np.ndim(Z) == 2 else np.empty((0, 0))
-        if latents.shape[1:] != (sum(dims),) or not np.isfinite(latents).all():
-            raise UserError(f"Z has shape {np.shape(Z)}: give finite numbers (N, {sum(dims)}), as transform does")
-        return _shown_images(reconstruct(self.model_, np.split(latents, np.cumsum(dims)[:-1], axis=1)))
+        return as_shown(reconstruct(self.model_, checked_latents(Z, self.config_.z_j_dim_list)))
 
     inverse_transform = decode
 
-    @_in_one_line
+    @in_one_line
     def swap(self, X_1: Any, X_2: Any, facet: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """What becomes of pairs of images that exchange a facet, as `decode` gives them: of X_1, and of X_2."""
         first, second = (self._predicted(self._images(X)).means for X in (X_1, X_2))
         if len(first[0]) != len(second[0]):
             raise UserError(f"X_1 has {len(first[0])} images and X_2 {len(second[0])}; give pairs")
-        swapped = swap_facet(first, second, self._checked_facet(facet))
-        images_1, images_2 = (_shown_images(reconstruct(self.model_, means)) for means in swapped)
+        swapped = swap_facet(first, second, checked_facet(facet, self.config_.n_clusters_j_list))
+        images_1, images_2 = (as_shown(reconstruct(self.model_, means)) for means in swapped)
         return images_1, images_2
 
-    @_in_one_line
+    @in_one_line
     def sample(
         self,
         n_samples: int = 1,
@@ -307,27 +203,19 @@ class MultiFacetClustering(ClusterMixin, TransformerMixin, BaseEstimator):
             random_state: a seed; None is that of the estimator.
         """
         check_is_fitted(self, "model_")
-        if not isinstance(n_samples, int | np.integer) or n_samples < 1:
-            raise UserError(f"n_samples = {shown(n_samples)}: give a whole number of at least 1")
-        if not isinstance(temperature, int | float) or not 0 <= temperature < float("inf"):
-            raise UserError(f"temperature = {shown(temperature)}: give a number of at least 0")
-        held = {}
-        for j, k in (clusters or {}).items():
-            K = self.config_.n_clusters_j_list[self._checked_facet(j)]
-            if k not in range(K):
-                raise UserError(f"clusters = {shown(clusters)}: facet {j} has the clusters 0 to {K - 1}")
-            held[int(j)] = torch.full((int(n_samples),), int(k))
-        seed = self.config_.seed if random_state is None else check_random_state(random_state).randint(2**31)
-        images, drawn = sample_images(self.model_, held, Sampling(int(n_samples), temperature, seed))
-        return _shown_images(images), drawn
+        seed = self.config_.seed if random_state is None else drawn_seed(random_state)
+        sampling = checked_sampling(n_samples, temperature, seed)
+        held = held_clusters(clusters or {}, self.config_.n_clusters_j_list, sampling.n)
+        images, drawn = sample_images(self.model_, held, sampling)
+        return as_shown(images), drawn
 
-    @_in_one_line
+    @in_one_line
     def figure(self, X: Any, facet: int = 0, n_images: int = 10) -> Figure:
         """A row per cluster of a facet with its most confident images of X."""
         observed = self._observed(X)
-        return top_examples(observed, self._checked_facet(facet), n_images)
+        return top_examples(observed, checked_facet(facet, self.config_.n_clusters_j_list), n_images)
 
-    @_in_one_line
+    @in_one_line
     def report(self, X: Any, path: str | Path = "report.html") -> Path:
         """Write a page of HTML to look at facets, clusters and images of X, and to play with (docs/report.md)."""
         make_folder(Path(path).absolute().parent)
@@ -341,16 +229,9 @@ class MultiFacetClustering(ClusterMixin, TransformerMixin, BaseEstimator):
         split = Split(images, torch.empty(len(images), 0, dtype=torch.long))
         return Observed(self.model_, self.config_, spec, split, None, self._predicted(images))
 
-    def _checked_facet(self, facet: int) -> int:
-        """A facet that is there."""
-        J = self.config_.J_n_mixtures
-        if isinstance(facet, bool) or facet not in range(J):
-            raise UserError(f"facet = {shown(facet)}: the model has the facets 0 to {J - 1}")
-        return int(facet)
-
     # --- files
 
-    @_in_one_line
+    @in_one_line
     def save(self, path: str | Path) -> None:
         """Write the model to a file, which the scripts read, too."""
         check_is_fitted(self, "model_")
@@ -358,7 +239,7 @@ class MultiFacetClustering(ClusterMixin, TransformerMixin, BaseEstimator):
         save_model(self.model_, self.config_, Path(path))
 
     @classmethod
-    @_in_one_line
+    @in_one_line
     def load(cls, path: str | Path, device: str = "auto") -> MultiFacetClustering:
         """A fitted estimator of a model: of `save`, of a run's save_dict.pt, or a published checkpoint."""
         estimator = cls(device=device)
@@ -379,14 +260,3 @@ class MultiFacetClustering(ClusterMixin, TransformerMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array, tags.input_tags.three_d_array = False, True
         return tags
-
-
-def _is_npz(path: str | Path) -> bool:
-    """Whether a path names an .npz."""
-    return Path(path).suffix.lower() == ".npz"
-
-
-def _shown_images(images: np.ndarray) -> np.ndarray:
-    """Images (N, C, H, W) as matplotlib takes them: (N, H, W) or (N, H, W, 3), within [0, 1]."""
-    images = images.clip(0, 1)
-    return images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)

@@ -1,0 +1,1 @@
+"""Clusterings of pixels whose centres add up: where a led training starts, and what tune.py tries first."""
