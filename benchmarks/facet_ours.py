@@ -49,5 +49,10 @@ def cluster_by_facets(path: Path, seed: int, n_clusters: Sequence[int], results_
 
 def cluster_by_codes(data: FacetSet, seed: int, n_clusters: Sequence[int]) -> np.ndarray:
     """(M, J): the code of each held-out image in each facet of a factorial clustering of the training images."""
-    train, test = (np.rint(255 * rows).astype(np.uint8) for rows in (data.train, data.test))
+    train, test = (_images(rows, data) for rows in (data.train, data.test))
     return factorial_clustering(train, n_clusters, seed).predict(test)
+
+
+def _images(rows: np.ndarray, data: FacetSet) -> np.ndarray:
+    """Rows (N, P) of a set, in [0, 1] -> images (N, C, H, W) uint8."""
+    return np.rint(255 * rows).astype(np.uint8).reshape(-1, *data.image_shape)

@@ -35,14 +35,16 @@ class FacetSet(NamedTuple):
     """(M, P) float32 in [0, 1], held out."""
     labels: dict[str, np.ndarray]
     """Label name -> (M,) classes of the held-out images."""
+    image_shape: tuple[int, int, int]
+    """(C, H, W), with P = C H W."""
 
 
 def load_set(path: Path, seed: int) -> FacetSet:
     """The set of an .npz, split by the seed as train.py splits it: a fifth is held out."""
     dataset = load_dataset(load_config(["--dataset", "npz", "--data_dir", str(path), "--seed", str(seed)]), CPU)
-    return FacetSet(
-        dataset.spec.n_classes, _rows(dataset.train), _rows(dataset.test), split_labels(dataset.test, dataset.spec)
-    )
+    spec = dataset.spec
+    labels = split_labels(dataset.test, spec)
+    return FacetSet(spec.n_classes, _rows(dataset.train), _rows(dataset.test), labels, spec.image_shape)
 
 
 def _rows(split: Split) -> np.ndarray:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from sklearn.cluster import KMeans
 
 FALLING, COLD = np.geomspace(0.25, 0.02, 12), np.full(25, 0.01)
 """s^2 in every iteration of a start, and of what is kept, as a share of the largest variance of a feature."""
@@ -57,18 +61,22 @@ def fit(f: np.ndarray, centres: list[np.ndarray], temperatures: np.ndarray) -> l
 
 def residual_start(f: np.ndarray, n_clusters: Sequence[int], rng: np.random.Generator) -> list[np.ndarray]:
     """k-means of one facet after another, in a random order, each of what is left of f (N, d): J arrays (K_j, d)."""
-    from sklearn.cluster import KMeans  # takes a second to import
-    from sklearn.exceptions import ConvergenceWarning
-
     centres, rest = [np.empty(0)] * len(n_clusters), f
     for j in rng.permutation(len(n_clusters)):
-        seed = int(rng.integers(2**31))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different images than clusters
-            found = KMeans(n_clusters[j], n_init=1, max_iter=20, random_state=seed).fit(rest)
+        found = k_means(rest, n_clusters[j], rng)
         centres[j] = found.cluster_centers_
         rest = rest - centres[j][found.labels_]
     return centres
+
+
+def k_means(f: np.ndarray, K: int, rng: np.random.Generator, n_starts: int = 1) -> KMeans:
+    """Fit scikit-learn's k-means to f (N, d): the best of some starts, each of 20 iterations at most."""
+    from sklearn.cluster import KMeans  # takes a second to import
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different images than clusters
+        return KMeans(K, n_init=n_starts, max_iter=20, random_state=int(rng.integers(2**31))).fit(f)
 
 
 def least_squares(f: np.ndarray, q: Sequence[np.ndarray]) -> np.ndarray:
