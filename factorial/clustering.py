@@ -19,7 +19,7 @@ import numpy as np
 from factorial.features import Features, HostImages, both_kinds, chunks, to_pixels
 from factorial.fitting import additive_error, best_fit, codes_of
 from factorial.gain import gain_of_sums
-from factorial.views import KINDS, ViewFeatures, fit_views
+from factorial.views import FIGURE, SCENE, ViewFeatures, fit_views
 
 N_IMAGES = 2_000
 """Training images that the centres are fitted to, drawn by the seed."""
@@ -80,9 +80,9 @@ def sums(pixels: np.ndarray, n_clusters: Sequence[int], rng: np.random.Generator
 
 
 def views(images: np.ndarray, n_clusters: Sequence[int], rng: np.random.Generator, seed: int) -> Iterator[Candidate]:
-    """Fit each kind of views of images (N, C, H, W) in [0, 1] that has one for each facet."""
-    for kind in KINDS:
+    """Fit each kind of views that tells images (N, C, H, W) in [0, 1] and has a view for each facet."""
+    for kind in (FIGURE, SCENE):
         features = ViewFeatures(kind, images, seed)
-        if len(n_clusters) <= len(features.parts):
-            gain, centres = fit_views(features.apart(images), n_clusters, kind.any_order, rng)
+        if features.are_told and len(n_clusters) <= len(features.parts):
+            gain, centres = fit_views(features.apart(images), n_clusters, kind.any_others, rng)
             yield Candidate(gain, features, centres)

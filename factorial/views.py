@@ -26,6 +26,8 @@ DARK = 0.05
 """Added to grey values and to contrasts that something is divided by or whose logarithm is taken, pixels in [0, 1]."""
 FAINT = 1e-4
 """Variance below which a view of a scene is not blown up to 1."""
+TOLD = 0.9
+"""Share of the variance of the pixels that one ink on one ground has to tell."""
 NEIGHBOURHOOD, MIDDLE = 0.28, 0.2
 """Width of what a contrast is local to, and standard deviation of the middle, as shares of the image's size."""
 
@@ -40,8 +42,10 @@ class Kind(NamedTuple):
     """Images (N, C, H, W) in [0, 1] -> views."""
     scale: Callable[[Views], list[float]]
     """Views -> what each is multiplied by, so that errors in them count alike."""
-    any_order: bool
-    """Whether J facets may look at any J of the views; else at the first J."""
+    is_told: Callable[[np.ndarray, Views], bool]
+    """Images (N, C, H, W) in [0, 1] and their views -> whether the views tell such images."""
+    any_others: bool
+    """Whether J facets may look at any J views, the first among them; else at the first J."""
 
 
 class ViewFeatures:
@@ -51,6 +55,7 @@ class ViewFeatures:
         """Find the components of the views of images (N, C, H, W) in [0, 1]."""
         self.kind, self.shape = kind, images.shape[1:]
         views = kind.look(images)
+        self.are_told = kind.is_told(images, views)
         self.scales = kind.scale(views)
         self.parts = [Features(view * scale, seed) for view, scale in zip(views, self.scales, strict=True)]
 
@@ -88,6 +93,14 @@ def figure_scales(views: Views) -> list[float]:
     return [float(np.sqrt(square.sum(axis=1).mean())) for square in squares]
 
 
+def is_figure(x: np.ndarray, views: Views) -> bool:
+    """Whether one ink on one ground tells images x (N, C, H, W) but for a TOLD share of their variance."""
+    mask, ink, ground = views
+    drawn = ground[:, :, None] + (ink - ground)[:, :, None] * mask[:, None]  # (N, C, H W)
+    rest = ((x.reshape(drawn.shape) - drawn) ** 2).mean()
+    return bool(rest <= (1 - TOLD) * x.var(axis=0).mean())
+
+
 # --- scene
 
 
@@ -114,7 +127,8 @@ def equal_scales(views: Views) -> list[float]:
     return [float(1 / np.sqrt(max(view.var(axis=0).sum(), FAINT))) for view in views]
 
 
-KINDS = (Kind(figure_views, figure_scales, any_order=True), Kind(scene_views, equal_scales, any_order=False))
+FIGURE = Kind(figure_views, figure_scales, is_figure, any_others=True)
+SCENE = Kind(scene_views, equal_scales, lambda x, views: True, any_others=False)
 
 
 # --- the fit
@@ -132,14 +146,15 @@ class ViewFit(NamedTuple):
 
 
 def fit_views(
-    f: Views, n_clusters: Sequence[int], any_order: bool, rng: np.random.Generator
+    f: Views, n_clusters: Sequence[int], any_others: bool, rng: np.random.Generator
 ) -> tuple[float, list[np.ndarray]]:
     """Let J facets cluster a view each, so that the gain over chance is largest: that gain, and J centres (K_j, d).
 
-    f: V >= J views, each (N, d_v). The gain counts whole the views that a facet could have chosen and none did.
+    f: V >= J views, each (N, d_v). Some facet looks at the first. Views that a facet could have chosen and none did
+    count whole.
     """
     J = len(n_clusters)
-    seen = f if any_order else f[:J]
+    seen = f if any_others else f[:J]
     fits = {(v, K): fit_view(view, K, rng) for v, view in enumerate(seen) for K in sorted(set(n_clusters))}
     spreads = [float(view.var(axis=0).sum()) for view in seen]
 
@@ -148,7 +163,8 @@ def fit_views(
         unseen = sum(spread for v, spread in enumerate(spreads) if v not in order)
         return gain(unseen + sum(fit.chance for fit in chosen), unseen + sum(fit.left for fit in chosen))
 
-    best = max(itertools.permutations(range(len(seen)), J), key=judge)
+    orders = [order for order in itertools.permutations(range(len(seen)), J) if 0 in order]
+    best = max(orders, key=judge)
     bounds = np.cumsum([0, *(view.shape[1] for view in f)])
     centres = [np.zeros((K, bounds[-1]), dtype=np.float32) for K in n_clusters]
     for m, v, K in zip(centres, best, n_clusters, strict=True):

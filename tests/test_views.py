@@ -10,9 +10,7 @@ from test_factorial import agreement, parts
 from factorial.clustering import factorial_clustering
 from factorial.fitting import codes_of
 from factorial.gain import cloud_like, gain, gain_of_sums
-from factorial.views import KINDS, ViewFeatures, figure_scales, figure_views, fit_views, scene_views
-
-FIGURE, SCENE = KINDS
+from factorial.views import FIGURE, SCENE, ViewFeatures, figure_scales, figure_views, fit_views, scene_views
 
 
 def figures(n: int, n_channels: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -82,7 +80,7 @@ def test_a_scene_in_less_light_has_another_light_alone(n_channels):
 @pytest.mark.parametrize("size", [(1, 4), (4, 1), (2, 2), (64, 48)])
 def test_images_of_any_size_have_views(size):
     images = np.random.default_rng(0).random((6, 3, *size)).astype(np.float32)
-    for kind in KINDS:
+    for kind in (FIGURE, SCENE):
         assert all(np.isfinite(view).all() and len(view) == 6 for view in kind.look(images))
 
 
@@ -125,12 +123,29 @@ def test_figures_are_taken_apart(n_channels, monkeypatch):
     assert isinstance(found.features, ViewFeatures) and found.features.kind is FIGURE
 
 
+def test_images_of_three_colours_are_no_figures():
+    images, codes = figures(300)
+    assert ViewFeatures(FIGURE, images / np.float32(255), seed=0).are_told
+    framed = images.copy()
+    framed[:, :, 0] = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]])[codes[:, 0]][:, :, None]
+    framed[:, :, -1, :] = framed[:, :, :, 0] = framed[:, :, :, -1] = framed[:, :, 0]
+    assert not ViewFeatures(FIGURE, framed / np.float32(255), seed=0).are_told
+
+
+def test_some_facet_sees_the_mask():
+    """Ink and ground are as good as exact here, and the mask is noise: it is looked at nevertheless."""
+    rng = np.random.default_rng(0)
+    mask, ink, ground = rng.normal(size=(200, 5)), *rng.integers(0, 2, (2, 200, 1)).astype(float)
+    _, centres = fit_views([mask, ink, ground], [2, 2], True, rng)
+    assert sorted(bool(m[:, :5].any()) for m in centres) == [False, True]
+
+
 @pytest.mark.parametrize("n_clusters", [[3, 2, 3], [2, 3]])
 def test_the_light_on_a_scene_is_seen_last(n_clusters):
     images, true = lit(300)
     features = ViewFeatures(SCENE, images / np.float32(255), seed=0)
     f = features.apart(images / np.float32(255))
-    _, centres = fit_views(f, n_clusters, SCENE.any_order, np.random.default_rng(0))
+    _, centres = fit_views(f, n_clusters, SCENE.any_others, np.random.default_rng(0))
     codes = codes_of(np.concatenate(f, axis=1), centres)
     assert agreement(codes, true).max(axis=0)[: len(n_clusters)].min() > 0.9
 
