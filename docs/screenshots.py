@@ -28,7 +28,7 @@ MILLISECONDS = 5000
 
 
 def draw(page: Path, view: str, target: Path) -> None:
-    """Draw a view of a page into a PNG of 256 colours."""
+    """Draw a view of a page into a PNG."""
     if (chromium := shutil.which("chromium") or shutil.which("google-chrome")) is None:
         raise UserError("no Chromium on this machine; install it, for example by apt-get install chromium")
     with tempfile.TemporaryDirectory() as folder:
@@ -37,7 +37,7 @@ def draw(page: Path, view: str, target: Path) -> None:
         flags += [f"--virtual-time-budget={MILLISECONDS}", f"--window-size={WIDTH},{HEIGHT}", f"--screenshot={picture}"]
         subprocess.run([chromium, *flags, f"{page.resolve().as_uri()}#{view}"], check=True, capture_output=True)
         with Image.open(picture) as image:
-            image.convert("RGB").quantize(256).save(target, optimize=True)
+            image.convert("RGB").save(target, optimize=True)
     print(f"wrote {target}")
 
 

@@ -24,9 +24,9 @@ class Choices:
     """Of what is drawn at random."""
     swapped_facet: int | None = None
     """The facet whose z is exchanged: 1, or the only one."""
-    first_n_clusters_swapped_1: int = 5
+    first_n_clusters_swapped_1: int = 3
     """So many of the most confident clusters may be the one side of a pair ..."""
-    first_n_clusters_swapped_2: int = 5
+    first_n_clusters_swapped_2: int = 3
     """... and so many the other."""
 
 

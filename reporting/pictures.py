@@ -24,8 +24,8 @@ NEARLY = 0.8
 """Of the largest difference: the largest cluster that reaches it is taken."""
 ALONE = FacetClusters(-1, [0])
 """In place of a second facet: nothing else varies."""
-MIN_CHROMA = 0.3
-"""Of the decoded means of a facet of colour. Floors of ten hues were seen at 0.70, shapes of one hue at 0.05."""
+MIN_CHROMA = 0.5
+"""Of the decoded means of a facet of colour. Floors of ten hues were seen at 0.6 to 0.7, mixed clusters below 0.4."""
 MAX_COMBINED = 6000
 """Combinations in all grids together."""
 

@@ -251,7 +251,7 @@ def test_shell_scripts_draw_what_is_published_and_pass_flags_on(name, models):
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        ([], Choices(0.3, 0, None, 5, 5)),
+        ([], Choices(0.3, 0, None, 3, 3)),
         (["--published", "mnist"], Choices(1.0, 0, 0, 10, 10)),
         (["--published", "svhn"], Choices(0.3, 0, 1, 10, 10)),
         (["--published", "3dshapes_1"], Choices(0.3, 0, 1, 10, 10)),

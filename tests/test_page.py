@@ -461,7 +461,7 @@ def test_the_page_of_mnist_is_small_and_fast(browser, tmp_path):
         path = tmp_path / f"{split}.html"
         started = time.process_time()
         assert report.main([*words, "--split", split, "--output", str(path)]) == 0
-        assert time.process_time() - started < 2 * 20  # on two cores
+        assert time.process_time() - started < 20  # of CPU time, so that other work of the machine does not count
         assert path.stat().st_size < 15e6
         with opened(browser, path) as page:
             painted = """() => { const canvas = document.querySelector(".thumb canvas"), blank = canvas?.cloneNode();

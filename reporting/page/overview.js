@@ -59,13 +59,15 @@ function sharedLines() {
   return lines.length ? el("ul", { class: "muted" }, lines) : null;
 }
 
-const SURE = 0.999;
+const SURE = 0.95;
 
 function unsure(j) {
-  if (confidenceOf(j, facts.facets[j].unsure[0]) >= SURE) {
-    return el("div", {}, el("h3", {}, facetText(j)), el("p", { class: "muted" }, "None: it is sure of every image."));
+  const images = facts.facets[j].unsure.filter((i) => confidenceOf(j, i) < SURE);
+  if (!images.length) {
+    const least = percent(confidenceOf(j, facts.facets[j].unsure[0]), 1);
+    return el("div", {}, el("h3", {}, facetText(j)), el("p", { class: "muted" }, `None: it gives every image a probability of ${least} or more.`));
   }
-  const figures = facts.facets[j].unsure.map((i) => el("figure", {}, thumb(i), el("figcaption", {}, percent(confidenceOf(j, i), 1))));
+  const figures = images.map((i) => el("figure", {}, thumb(i), el("figcaption", {}, percent(confidenceOf(j, i), 1))));
   return el("div", {}, el("h3", {}, facetText(j)), el("div", { class: "unsure" }, figures));
 }
 
@@ -83,7 +85,7 @@ export function overview(goTo) {
         facts.scores.length ? null : el("p", { class: "muted" }, "Without labels there is nothing to compare clusters with."), sharedLines())),
     facts.curves ? el("section", {}, el("h2", {}, "Training"), el("div", { class: "charts" }, facts.curves.charts.map(({ title, series }) => lineChart(title, facts.curves.epochs, series))))
       : el("section", {}, el("h2", {}, "Training"), el("p", { class: "muted" }, "There is no metrics.jsonl beside this model, and so there are no curves.")),
-    el("section", {}, el("h2", {}, "What the model is unsure of"), el("p", { class: "muted" }, "The images of the lowest probability in each facet."),
+    el("section", {}, el("h2", {}, "What the model is unsure of"), el("p", { class: "muted" }, "The images of the lowest probability in each facet, where it is below 95 %."),
       facts.facets.map((_, j) => unsure(j))),
   ];
 }
