@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,6 +24,8 @@ from utils import UserError, shown
 if TYPE_CHECKING:
     from config import Config
     from datasets import DatasetSpec
+
+log = logging.getLogger(__name__)
 
 Layer = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
 
@@ -170,6 +173,7 @@ def factorial_start(model: MFCVAE, images: Images, config: Config) -> Tensor:
     """
     pixels = on_host(images)
     found = factorial_clustering(pixels, config.n_clusters_j_list, config.seed)
+    log.info("facets start from %s", found.subject)
     for prior, centres in zip(model.prior, found.centres, strict=True):
         prior.start_at(latent_means(centres, prior.mean.shape[1]))
     if config.sigma_multiplier_p_x_z == "data":

@@ -36,6 +36,8 @@ class FactorialClustering(NamedTuple):
     """What f is."""
     rmse: float
     """Root mean squared error of the pixels, in [0, 1], each predicted by the best sum of a centre per facet."""
+    subject: str
+    """What its facets look at, in words."""
 
     def predict(self, images: HostImages) -> np.ndarray:
         """Clusters of images (M, C, H, W) uint8, also of others than it was fitted to: (M, J) int64."""
@@ -45,6 +47,8 @@ class FactorialClustering(NamedTuple):
 class Candidate(NamedTuple):
     """Codes by one kind of features."""
 
+    subject: str
+    """What the facets look at, in words."""
     gain: float
     """log(what such codes leave of Gaussian clouds / what they leave of the images)."""
     features: Features | ViewFeatures
@@ -64,7 +68,7 @@ def factorial_clustering(images: HostImages, n_clusters: Sequence[int], seed: in
     best = max(found, key=lambda candidate: candidate.gain)  # the first of equal ones
     codes = codes_of(best.features(pixels), best.centres)
     rmse = np.sqrt(additive_error(pixels, codes, n_clusters) / pixels.shape[1])
-    return FactorialClustering(best.centres, best.features, float(rmse))
+    return FactorialClustering(best.centres, best.features, float(rmse), best.subject)
 
 
 def sums(pixels: np.ndarray, n_clusters: Sequence[int], rng: np.random.Generator, seed: int) -> Candidate:
@@ -76,7 +80,7 @@ def sums(pixels: np.ndarray, n_clusters: Sequence[int], rng: np.random.Generator
     kinds = both_kinds(pixels, seed)
     f = [features(pixels) for features in kinds]
     kind, centres = best_fit(f, n_clusters, rng, N_STARTS, N_KEPT)
-    return Candidate(gain_of_sums(f[kind], centres, rng), kinds[kind], centres)
+    return Candidate("parts that add up", gain_of_sums(f[kind], centres, rng), kinds[kind], centres)
 
 
 def views(images: np.ndarray, n_clusters: Sequence[int], rng: np.random.Generator, seed: int) -> Iterator[Candidate]:
@@ -84,5 +88,8 @@ def views(images: np.ndarray, n_clusters: Sequence[int], rng: np.random.Generato
     for kind in (FIGURE, SCENE):
         features = ViewFeatures(kind, images, seed)
         if features.are_told and len(n_clusters) <= len(features.parts):
-            gain, centres = fit_views(features.apart(images), n_clusters, kind.any_others, rng)
-            yield Candidate(gain, features, centres)
+            found = fit_views(features.apart(images), n_clusters, kind.any_others, rng)
+            names = ", ".join(features.names[v] for v in found.order)
+            yield Candidate(
+                f"views of a {kind.name}, in the order of facets: {names}", found.gain, features, found.centres
+            )

@@ -31,13 +31,15 @@ TOLD = 0.9
 NEIGHBOURHOOD, MIDDLE = 0.28, 0.2
 """Width of what a contrast is local to, and standard deviation of the middle, as shares of the image's size."""
 
-Views = list[np.ndarray]
-"""Of N images, each (N, Q_v)."""
+Views = dict[str, np.ndarray]
+"""Name of each view of N images -> (N, Q_v)."""
 
 
 class Kind(NamedTuple):
     """What is looked at."""
 
+    name: str
+    """What such an image is."""
     look: Callable[[np.ndarray], Views]
     """Images (N, C, H, W) in [0, 1] -> views."""
     scale: Callable[[Views], list[float]]
@@ -55,17 +57,18 @@ class ViewFeatures:
         """Find the components of the views of images (N, C, H, W) in [0, 1]."""
         self.kind, self.shape = kind, images.shape[1:]
         views = kind.look(images)
+        self.names = list(views)
         self.are_told = kind.is_told(images, views)
         self.scales = kind.scale(views)
-        self.parts = [Features(view * scale, seed) for view, scale in zip(views, self.scales, strict=True)]
+        self.parts = [Features(view * scale, seed) for view, scale in zip(views.values(), self.scales, strict=True)]
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels (N, P) -> features (N, d) float32."""
         return np.concatenate(self.apart(pixels), axis=1)
 
-    def apart(self, pixels: np.ndarray) -> Views:
+    def apart(self, pixels: np.ndarray) -> list[np.ndarray]:
         """Pixels (N, P) -> features of each view (N, d_v)."""
-        views = self.kind.look(pixels.reshape(-1, *self.shape))
+        views = self.kind.look(pixels.reshape(-1, *self.shape)).values()
         return [part(view * scale) for part, view, scale in zip(self.parts, views, self.scales, strict=True)]
 
 
@@ -83,19 +86,19 @@ def figure_views(x: np.ndarray) -> Views:
     weights = (off**2).sum(axis=1)  # (N, H, W)
     contrast = np.einsum("nhw,nchw->nc", weights, off) / (weights.sum(axis=(1, 2)) + 1e-3)[:, None]
     mask = np.einsum("nchw,nc->nhw", off, contrast) / ((contrast**2).sum(axis=1) + 1e-3)[:, None, None]
-    return [mask.reshape(len(x), -1), ground + contrast, ground]
+    return {"mask": mask.reshape(len(x), -1), "ink": ground + contrast, "ground": ground}
 
 
 def figure_scales(views: Views) -> list[float]:
     """By how much the pixels change with each view, as dx = (ink - ground) dmask + mask dink + (1 - mask) dground."""
-    mask, ink, ground = views
+    mask, ink, ground = views.values()
     squares = ((ink - ground) ** 2, mask**2, (1 - mask) ** 2)
     return [float(np.sqrt(square.sum(axis=1).mean())) for square in squares]
 
 
 def is_figure(x: np.ndarray, views: Views) -> bool:
     """Whether one ink on one ground tells images x (N, C, H, W) but for a TOLD share of their variance."""
-    mask, ink, ground = views
+    mask, ink, ground = views.values()
     drawn = ground[:, :, None] + (ink - ground)[:, :, None] * mask[:, None]  # (N, C, H W)
     rest = ((x.reshape(drawn.shape) - drawn) ** 2).mean()
     return bool(rest <= (1 - TOLD) * x.var(axis=0).mean())
@@ -119,19 +122,30 @@ def scene_views(x: np.ndarray) -> Views:
     shares = (x + DARK) / (x + DARK).sum(axis=1, keepdims=True)
     tint = np.einsum("nchw,hw->nc", shares, middle)[:, : C - 1]
     light = np.log(grey.mean(axis=(1, 2)) + DARK)[:, None]
-    return [pattern.reshape(N, -1), *([tint] if C > 1 else []), light]
+    return {"pattern": pattern.reshape(N, -1), **({"tint": tint} if C > 1 else {}), "light": light}
 
 
 def equal_scales(views: Views) -> list[float]:
     """To a variance of 1 each."""
-    return [float(1 / np.sqrt(max(view.var(axis=0).sum(), FAINT))) for view in views]
+    return [float(1 / np.sqrt(max(view.var(axis=0).sum(), FAINT))) for view in views.values()]
 
 
-FIGURE = Kind(figure_views, figure_scales, is_figure, any_others=True)
-SCENE = Kind(scene_views, equal_scales, lambda x, views: True, any_others=False)
+FIGURE = Kind("figure", figure_views, figure_scales, is_figure, any_others=True)
+SCENE = Kind("scene", scene_views, equal_scales, lambda x, views: True, any_others=False)
 
 
 # --- the fit
+
+
+class ViewClustering(NamedTuple):
+    """A view for each facet."""
+
+    gain: float
+    """Over chance."""
+    order: tuple[int, ...]
+    """(J,): which view each facet clusters."""
+    centres: list[np.ndarray]
+    """J arrays (K_j, d), zero in all views but the facet's own."""
 
 
 class ViewFit(NamedTuple):
@@ -146,9 +160,9 @@ class ViewFit(NamedTuple):
 
 
 def fit_views(
-    f: Views, n_clusters: Sequence[int], any_others: bool, rng: np.random.Generator
-) -> tuple[float, list[np.ndarray]]:
-    """Let J facets cluster a view each, so that the gain over chance is largest: that gain, and J centres (K_j, d).
+    f: Sequence[np.ndarray], n_clusters: Sequence[int], any_others: bool, rng: np.random.Generator
+) -> ViewClustering:
+    """Let J facets cluster a view each, so that the gain over chance is largest.
 
     f: V >= J views, each (N, d_v). Some facet looks at the first. Views that a facet could have chosen and none did
     count whole.
@@ -169,7 +183,7 @@ def fit_views(
     centres = [np.zeros((K, bounds[-1]), dtype=np.float32) for K in n_clusters]
     for m, v, K in zip(centres, best, n_clusters, strict=True):
         m[:, bounds[v] : bounds[v + 1]] = fits[v, K].centres
-    return judge(best), centres
+    return ViewClustering(judge(best), best, centres)
 
 
 def fit_view(f: np.ndarray, K: int, rng: np.random.Generator) -> ViewFit:

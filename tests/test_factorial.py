@@ -106,12 +106,14 @@ def small_model(**settings: object) -> MFCVAE:
 
 
 @pytest.mark.parametrize(("noise", "sigma"), [(255, None), (0, SMALLEST_SIGMA)])
-def test_sigma_comes_from_the_data_where_asked(noise, sigma):
+def test_sigma_comes_from_the_data_where_asked(noise, sigma, caplog):
+    caplog.set_level("INFO")
     rng = np.random.default_rng(0)
     images = torch.from_numpy(rng.integers(0, noise + 1, (60, 1, 8, 8)).astype(np.uint8))
     model, config = small_model(sigma_multiplier_p_x_z="data")
     codes = factorial_start(model, images, config)
     assert codes.shape == (60, 2) and codes.dtype == torch.int64
+    assert caplog.messages[0].startswith("facets start from ")
     assert model.sigma_x == (sigma or pytest.approx(0.27, abs=0.03))  # 255 / sqrt(12) of 255, less what is explained
     model, config = small_model(sigma_multiplier_p_x_z=0.3)
     factorial_start(model, images, config)

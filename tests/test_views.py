@@ -43,13 +43,13 @@ def test_a_figure_is_told_by_its_mask_its_ink_and_its_ground():
     drawn = np.zeros((6, 5))
     drawn[1:4, 2] = 1
     image = ground[:, None, None] + drawn * (ink - ground)[:, None, None]
-    mask, found_ink, found_ground = figure_views(image[None])
+    mask, found_ink, found_ground = figure_views(image[None]).values()
     assert mask == pytest.approx(drawn.reshape(1, -1), abs=0.01)
     assert found_ink == pytest.approx(ink[None], abs=0.01) and found_ground == pytest.approx(ground[None])
 
 
 def test_a_figure_of_nothing_has_views():
-    mask, ink, ground = figure_views(np.full((2, 3, 4, 4), 0.5, np.float32))
+    mask, ink, ground = figure_views(np.full((2, 3, 4, 4), 0.5, np.float32)).values()
     assert (mask == 0).all() and (ink == 0.5).all() and (ground == 0.5).all()
 
 
@@ -61,16 +61,16 @@ def test_scales_tell_by_how_much_pixels_change_with_each_view():
         return ground[:, :, None] + mask[:, None] * (ink - ground)[:, :, None]
 
     for v, scale in enumerate(figure_scales(views)):
-        moved = [view.astype(float) for view in views]
+        moved = [view.astype(float) for view in views.values()]
         moved[v][:, 0] += 1e-3
-        change = (drawn(*moved) - drawn(*views)) / 1e-3  # (N, C, H W)
+        change = (drawn(*moved) - drawn(*views.values())) / 1e-3  # (N, C, H W)
         assert np.sqrt((change**2).sum(axis=(1, 2)).mean()) == pytest.approx(scale, rel=0.01)
 
 
 @pytest.mark.parametrize("n_channels", [1, 3])
 def test_a_scene_in_less_light_has_another_light_alone(n_channels):
     bright = np.random.default_rng(0).uniform(0.4, 1, (20, n_channels, 16, 16)).astype(np.float32)
-    views, darker = scene_views(bright), scene_views(0.6 * bright)
+    views, darker = (list(scene_views(light * bright).values()) for light in (1, 0.6))
     assert len(views) == (3 if n_channels == 3 else 2)
     for view, dark in zip(views[:-1], darker[:-1], strict=True):
         assert np.corrcoef(view.ravel(), dark.ravel())[0, 1] > 0.98
@@ -81,7 +81,7 @@ def test_a_scene_in_less_light_has_another_light_alone(n_channels):
 def test_images_of_any_size_have_views(size):
     images = np.random.default_rng(0).random((6, 3, *size)).astype(np.float32)
     for kind in (FIGURE, SCENE):
-        assert all(np.isfinite(view).all() and len(view) == 6 for view in kind.look(images))
+        assert all(np.isfinite(view).all() and len(view) == 6 for view in kind.look(images).values())
 
 
 # --- the gain
@@ -107,9 +107,9 @@ def test_clusters_gain_and_a_cloud_does_not():
 def test_each_facet_clusters_a_view_of_its_own_with_its_number_of_clusters():
     images, true = figures(400)
     features = ViewFeatures(FIGURE, images / np.float32(255), seed=0)
-    found, centres = fit_views(features.apart(images / np.float32(255)), [4, 2, 3], True, np.random.default_rng(0))
-    codes = codes_of(features(images.reshape(400, -1) / np.float32(255)), centres)
-    assert found > 1
+    found = fit_views(features.apart(images / np.float32(255)), [4, 2, 3], True, np.random.default_rng(0))
+    codes = codes_of(features(images.reshape(400, -1) / np.float32(255)), found.centres)
+    assert found.gain > 1 and [features.names[v] for v in found.order] == ["ink", "ground", "mask"]
     for code, label in zip(codes.T, (true[:, 1], true[:, 2], true[:, 0]), strict=True):
         assert adjusted_mutual_info_score(label, code) == pytest.approx(1, abs=1e-6)
 
@@ -120,7 +120,7 @@ def test_figures_are_taken_apart(n_channels, monkeypatch):
     images, true = figures(600, n_channels)
     found = factorial_clustering(images[:500], [3, 4, 2], seed=0)
     assert agreement(found.predict(images[500:]), true[500:]).max(axis=1) == pytest.approx(1, abs=1e-6)
-    assert isinstance(found.features, ViewFeatures) and found.features.kind is FIGURE
+    assert "views of a figure" in found.subject
 
 
 def test_images_of_three_colours_are_no_figures():
@@ -136,8 +136,8 @@ def test_some_facet_sees_the_mask():
     """Ink and ground are as good as exact here, and the mask is noise: it is looked at nevertheless."""
     rng = np.random.default_rng(0)
     mask, ink, ground = rng.normal(size=(200, 5)), *rng.integers(0, 2, (2, 200, 1)).astype(float)
-    _, centres = fit_views([mask, ink, ground], [2, 2], True, rng)
-    assert sorted(bool(m[:, :5].any()) for m in centres) == [False, True]
+    found = fit_views([mask, ink, ground], [2, 2], True, rng)
+    assert 0 in found.order and sorted(bool(m[:, :5].any()) for m in found.centres) == [False, True]
 
 
 @pytest.mark.parametrize("n_clusters", [[3, 2, 3], [2, 3]])
@@ -145,12 +145,12 @@ def test_the_light_on_a_scene_is_seen_last(n_clusters):
     images, true = lit(300)
     features = ViewFeatures(SCENE, images / np.float32(255), seed=0)
     f = features.apart(images / np.float32(255))
-    _, centres = fit_views(f, n_clusters, SCENE.any_others, np.random.default_rng(0))
-    codes = codes_of(np.concatenate(f, axis=1), centres)
+    found = fit_views(f, n_clusters, SCENE.any_others, np.random.default_rng(0))
+    codes = codes_of(np.concatenate(f, axis=1), found.centres)
     assert agreement(codes, true).max(axis=0)[: len(n_clusters)].min() > 0.9
 
 
 def test_sums_are_no_views(monkeypatch):
     monkeypatch.setattr("factorial.clustering.N_STARTS", 3)
     images, _ = parts(400, [3, 3])
-    assert not isinstance(factorial_clustering(images, [3, 3], seed=0).features, ViewFeatures)
+    assert factorial_clustering(images, [3, 3], seed=0).subject == "parts that add up"
