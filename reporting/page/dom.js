@@ -45,8 +45,8 @@ export function heat(share) {
   return `rgb(${low.map((value, i) => Math.round(value + (high[i] - value) * (at % 1))).join(" ")})`;
 }
 
-// What one does to a picture: a finger cannot point without touching.
-export const pointAt = () => (matchMedia("(hover: none)").matches ? "Tap" : "Point at");
+// A finger cannot point without touching.
+export const canPoint = () => !matchMedia("(hover: none)").matches;
 
 // Says something to who cannot see it.
 export function announce(text) {

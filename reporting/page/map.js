@@ -1,5 +1,5 @@
 // A map of a facet's latents: a point for each image, pictures on hover, and a lasso that lists what it encloses.
-import { announce, count, el, heat, hue, pointAt, plural, select, sentence } from "./dom.js";
+import { announce, canPoint, count, el, heat, hue, plural, select, sentence } from "./dom.js";
 import { array, classOf, clusterOf, confidenceOf, facts, imageName } from "./content.js";
 import { draw } from "./atlas.js";
 import { gallery } from "./gallery.js";
@@ -55,7 +55,7 @@ class LatentMap {
   show(j, kind) {
     Object.assign(this, { j, kind, at: null, lasso: [] });
     this.colouring = colourings(j)[kind];
-    this.words.textContent = `${sentence(facts.facets[j].map)}. ${pointAt()} an image to see it; draw a loop around some to list them.`;
+    this.words.textContent = `${sentence(facts.facets[j].map)}. ${canPoint() ? "Point at" : "Tap"} an image to see it; draw a loop around some to list them.`;
     this.canvas.setAttribute("aria-label", `Map of ${facetName(j)}. Arrow keys go from image to image, Enter lists those around.`);
     this.legend.replaceChildren(...this.colouring.keys.map(([colour, text]) => el("span", { class: "key" }, el("i", { style: `background:${colour}` }), text)));
     this.layOut();

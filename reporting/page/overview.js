@@ -1,5 +1,5 @@
 // The top: the facets at a glance, what was trained on what, scores, curves, and what the model is unsure of.
-import { count, el, percent, sentence } from "./dom.js";
+import { canPoint, count, el, percent, sentence } from "./dom.js";
 import { bySize, confidenceOf, facts, nFacets } from "./content.js";
 import { lineChart } from "./charts.js";
 import { facetText } from "./names.js";
@@ -12,9 +12,9 @@ const SCORES = [["accuracy", "accuracy"], ["hungarian_accuracy", "one to one"], 
 // What a facet is about, in a sentence.
 export function verdict(facet) {
   if (facet.complaint) return sentence(facet.complaint);
-  if (facet.closest === null) return "There are no labels: look at its clusters";
   if (facet.closest_ami > 0.3) return `Clusters by ${facet.closest}`;
-  return "Clusters by something that no label says: look at it";
+  if (facet.colours) return `Clusters by colour, ${facet.closest === null ? "as their decoded means tell" : "which no label says"}`;
+  return facet.closest === null ? "There are no labels: look at its clusters" : "Clusters by something that no label says: look at it";
 }
 
 export function health(facet) {
@@ -59,13 +59,14 @@ function sharedLines() {
   return lines.length ? el("ul", { class: "muted" }, lines) : null;
 }
 
-const SURE = 0.95;
+const [SURE, CERTAIN] = [0.95, 0.9995];
 
 function unsure(j) {
   const images = facts.facets[j].unsure.filter((i) => confidenceOf(j, i) < SURE);
   if (!images.length) {
-    const least = percent(confidenceOf(j, facts.facets[j].unsure[0]), 1);
-    return el("div", {}, el("h3", {}, facetText(j)), el("p", { class: "muted" }, `None: it gives every image a probability of ${least} or more.`));
+    const least = confidenceOf(j, facts.facets[j].unsure[0]);
+    const words = least >= CERTAIN ? "None: it is sure of every image." : `None: it gives every image a probability of ${percent(least, 1)} or more.`;
+    return el("div", {}, el("h3", {}, facetText(j)), el("p", { class: "muted" }, words));
   }
   const figures = images.map((i) => el("figure", {}, thumb(i), el("figcaption", {}, percent(confidenceOf(j, i), 1))));
   return el("div", {}, el("h3", {}, facetText(j)), el("div", { class: "unsure" }, figures));
@@ -77,7 +78,8 @@ export function overview(goTo) {
     el("div", { class: "hero" }, el("p", { class: "eyebrow" }, `${nFacets === 1 ? "One facet" : `${nFacets} facets`} of ${count(facts.n_images)} ${facts.split === "test" ? "test" : "training"} images${shown}`),
       el("h1", {}, facts.name)),
     el("section", { class: "facets" }, facts.facets.map((_, j) => facetCard(j, goTo))),
-    el("p", { class: "muted" }, "Above in each pair what the model decodes the mean of a cluster to, beside clusters of the other facets where it shows most; below it the image that the model is surest of."),
+    el("p", { class: "muted" }, "Above in each pair what the model decodes the mean of a cluster to, beside clusters of the other facets where it shows most; below it the image that the model is surest of. ",
+      canPoint() ? "Point at any picture for what is known of it; click it to see it in every other cluster." : "Tap any picture for what is known of it, and to see it in every other cluster."),
     glossary(),
     el("div", { class: "columns" },
       el("section", {}, el("h2", {}, "What was trained"), el("dl", { class: "facts" }, facts.facts.flatMap(([name, words]) => [el("dt", {}, name), el("dd", {}, words)]))),
