@@ -33,6 +33,7 @@ from settings.kinds import (
     MaybeWidth,
     NonNegative,
     NonNegativeFloat,
+    Place,
     Positive,
     PositiveFloat,
     Real,
@@ -57,7 +58,7 @@ class Config:
     """YAML file of settings; flags win over it."""
     run_name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")] | None = None
     """Name of the run and of its folder. Default: <configuration, dataset or own images>_seed<seed>."""
-    results_dir: str = "results"
+    results_dir: Place = "results"
     """Folder that holds one folder per run."""
     overwrite: bool = False
     """Delete the run's folder and start again, instead of resuming or refusing."""
@@ -65,7 +66,7 @@ class Config:
     """Print the resolved settings, the model's size and the plan, then stop."""
     quiet: bool = False
     """Print nothing but warnings and errors."""
-    continue_from: str | None = None
+    continue_from: Place | None = None
     """Start from the weights of this model, with its settings where no others are given: for more epochs, other images
     of its shape, or other numbers of clusters, whose mixtures are fitted anew. All facets take part from the start."""
     device: str = "auto"
@@ -96,11 +97,11 @@ class Config:
         "folder", "npz", "npy", "hdf5",
     ] = "fast_mnist"  # fmt: skip
     """Which data to cluster; digits come with scikit-learn, rooms are drawn, the last four are your own images."""
-    data_dir: str = "data"
+    data_dir: Place = "data"
     """Folder of the datasets; own images: a folder of pictures, or for npz, npy, hdf5 your file or its folder."""
     images_in: Literal["auto", "memory", "disk"] = "auto"
     """Own images: where they are while training; auto: in memory where they take at most half of what is free."""
-    cache_dir: str | None = None
+    cache_dir: Place | None = None
     """Own images: folder where they are kept decoded, once for all runs. Default: only where they do not fit into
     memory, then in image_cache below results_dir."""
     image_size: Annotated[Whole, Field(ge=1, le=10**6)] | None = None

@@ -65,18 +65,19 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
 
 def positive_int(text: str) -> int:
     """A whole number of at least 1."""
-    return _whole_number(text, 1)
+    return whole_number(text, 1)
 
 
 def non_negative_int(text: str) -> int:
     """A whole number of at least 0."""
-    return _whole_number(text, 0)
+    return whole_number(text, 0)
 
 
-def _whole_number(text: str, least: int) -> int:
-    """A whole number of at least `least`, and small enough to count to."""
-    if text.isdecimal() and len(text) > 9:
-        raise argparse.ArgumentTypeError(f"{shown(text)} must be below a billion")
+def whole_number(text: str, least: int, most: int = 10**9 - 1) -> int:
+    """A whole number within bounds; one may count to the largest."""
+    if text.isdecimal() and (len(text) > 9 or int(text) > most):
+        bound = "below a billion" if most == 10**9 - 1 else f"at most {most:,}"
+        raise argparse.ArgumentTypeError(f"{shown(text)} must be {bound}")
     if not text.isdecimal() or int(text) < least:
         raise argparse.ArgumentTypeError(f"{shown(text)} must be a whole number of at least {least}")
     return int(text)

@@ -28,7 +28,10 @@ STOPPING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 
 
 def run_script(main: Callable[[], int | None]) -> None:
-    """Run a script's main(); a UserError becomes one line on stderr and exit status 2, Ctrl-C status 130."""
+    """Run a script's main(); a UserError becomes one line on stderr and exit status 2, Ctrl-C status 130.
+
+    Of several processes of a machine that train one model, the first says it.
+    """
     from utils import UserError
 
     for stream in (sys.stdout, sys.stderr):  # a terminal may lack the characters of a name
@@ -39,7 +42,8 @@ def run_script(main: Callable[[], int | None]) -> None:
     try:
         sys.exit(main())
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -20,6 +20,7 @@ import dataclasses
 import hashlib
 import itertools
 import logging
+import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +36,16 @@ from config import OWN_IMAGES, Config, build_config
 from datasets import DatasetSpec, dataset_spec
 from mfcvae import MFCVAE
 from settings.comparing import MAY_CHANGE_ON_RESUME, portable_settings
-from utils import PROJECT, UserError, load_checked, make_folder, one_line, resolve_device, write_atomically
+from utils import (
+    PROJECT,
+    UserError,
+    check_replaceable,
+    load_checked,
+    make_folder,
+    one_line,
+    resolve_device,
+    write_atomically,
+)
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +77,8 @@ _SPREAD = {"diag": "_sigma_square_p_z_j_c_j_list", "full": "_l_mat_p_z_j_c_j_lis
 OF_THE_MACHINE = {"config_args_path", "device", "wandb_mode", "user"}
 OUR_OWN = MAY_CHANGE_ON_RESUME - OF_THE_MACHINE
 PUBLISHED_DATASETS = ("fast_mnist", "fast_svhn", "fast_3dshapes")
+START_OF_MODEL = rb"PK\x03\x04.{26}[^/]*/data\.pkl"
+"""How the files begin that PyTorch writes, as a regular expression."""
 _WEIGHT_NORM = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
 
 
@@ -219,7 +231,12 @@ def _run_of(path: Path) -> str | None:
 
 
 def export_published(model: MFCVAE, config: Config, path: Path) -> None:
-    """Write a model in the published layout, which the original code loads."""
+    """Write a model in the published layout, which the original code loads.
+
+    Raises:
+        UserError: it cannot be written, or something else is there.
+    """
+    check_replaceable(path, "a model", START_OF_MODEL)
     settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in OUR_OWN}
     arguments = argparse.Namespace(**settings | {"device": "cpu"})  # "auto" is ours
     content = {"state_dict": to_published(model.state_dict(), config), "args": arguments}
@@ -351,8 +368,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     sizes = zip(config.n_clusters_j_list, config.z_j_dim_list, strict=True)
     facets = ", ".join(f"{K} clusters in {D} dimensions" for K, D in sizes)
     print(f"{arguments.model_path}: {config.model_type} for {model.spec.name}, {size:,} parameters; facets: {facets}")
-    if arguments.export_published:
+    if arguments.export_published is not None:
         path = Path(arguments.export_published)
+        if os.path.exists(path) and path.samefile(arguments.model_path):
+            raise UserError(
+                f"--export_published {path}: the model itself, which would be replaced; choose another name"
+            )
         make_folder(path.absolute().parent)
         export_published(model, config, path)
         print(f"wrote {path}")

@@ -309,8 +309,8 @@ def train_run(training: Training, dataset: Dataset, folder: RunFolder) -> int:
     """Start the run of a folder, or go on with it; the exit status."""
     config = training.config
     first_epoch, ranks = begin(training, dataset, folder), training.ranks
-    folder.write_config(config, dataset.source)
     folder.forget_after(first_epoch - 1)
+    folder.write_config(config, dataset.source)
     if first_epoch == config.n_epochs and (not config.save_model or is_model_of(folder.model_path, config.n_epochs)):
         ranks.take_up(training, None)
         say(config, f"already finished: {folder.path}; more epochs continue it, --overwrite trains it again")

@@ -12,10 +12,11 @@ from interrupts import run_script
 
 import os
 from collections.abc import Sequence
+from functools import partial
 
 from config import file_settings, resolve
-from flags import FlagParser, positive_int
-from sweeps.command import STORAGE_VARIABLE, read_command
+from flags import FlagParser, positive_int, whole_number
+from sweeps.command import STORAGE_VARIABLE, read_command, worker_count
 from tuning.options import TuneOptions
 
 
@@ -23,14 +24,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Read words, options of the search and settings of train.py, and search; the exit status."""
     default = TuneOptions()
     parser = FlagParser(__doc__)
-    for name, about in (
-        ("minutes", "how long to search"),
-        ("workers", "processes; they share this machine's cores"),
-        ("max_facets", "the largest number of facets J that is tried"),
-        ("max_clusters", "the largest number of clusters K_j that is tried"),
+    facets, clusters = partial(whole_number, least=1, most=100), partial(whole_number, least=2, most=100_000)
+    for name, kind, about in (
+        ("minutes", positive_int, "how long to search"),
+        ("workers", worker_count, "processes; they share this machine's cores"),
+        ("max_facets", facets, "the largest number of facets J that is tried"),
+        ("max_clusters", clusters, "the largest number of clusters K_j that is tried"),
     ):
         value = getattr(default, name)
-        parser.add_argument(f"--{name}", type=positive_int, default=value, metavar="N", help=f"{about} [{value}]")
+        parser.add_argument(f"--{name}", type=kind, default=value, metavar="N", help=f"{about} [{value}]")
     parser.add_argument(
         "--storage",
         metavar="URL",

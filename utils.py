@@ -6,13 +6,17 @@ PyTorch takes seconds to import and is not needed to read words: what needs it i
 from __future__ import annotations
 
 import glob
+import io
+import json
 import os
 import random
+import re
 import threading
 import time
 import unicodedata
 import zipfile
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,9 +94,23 @@ def resolve_device(name: str) -> torch.device:
 
 
 def n_processes() -> int:
-    """How many processes train one model together, as torchrun says it in the environment; 1 without it."""
-    is_told = {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
-    return int(os.environ["WORLD_SIZE"]) if is_told else 1
+    """How many processes train one model together, as torchrun says it in the environment; 1 without it.
+
+    Raises:
+        UserError: the environment does not say it as torchrun does.
+    """
+    if not {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys():
+        return 1
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"):
+        word = os.environ.get(name, "0")
+        if not (word.isascii() and word.isdecimal() and len(word) < 10):
+            raise UserError(f"{name} = {shown(word)}: not as torchrun sets it; start by torchrun, or unset RANK")
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    if rank >= size:
+        raise UserError(
+            f"RANK = {rank}, WORLD_SIZE = {size}: not as torchrun sets them; start by torchrun, or unset RANK"
+        )
+    return size
 
 
 def seed_everything(seed: int) -> None:
@@ -154,11 +172,67 @@ def make_folder(path: Path) -> Path:
     """Create a folder and its parents, or say why it cannot be written to."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot create the folder {path}: {error.strerror}; choose another place") from None
+    except (OSError, ValueError) as error:  # the latter for NUL in a name
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise UserError(f"cannot create the folder {path}: {reason}; choose another place") from None
     if not os.access(path, os.W_OK):
         raise UserError(f"cannot write to the folder {path}: permission denied; choose another place")
     return path
+
+
+def sealed(values: Mapping[str, Any]) -> str:
+    """Write values as JSON, with a checksum that `unsealed` looks at."""
+    return json.dumps({"checksum": zlib.crc32(json.dumps(values).encode()), "content": values})
+
+
+def unsealed(text: str | bytes) -> dict[str, Any]:
+    """Read what `sealed` wrote; earlier versions wrote the values alone.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        found = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if isinstance(found, dict) and found.keys() == {"checksum", "content"}:
+        if zlib.crc32(json.dumps(found["content"]).encode()) != found["checksum"]:
+            raise ValueError("it does not have its checksum")
+        found = found["content"]
+    if not isinstance(found, dict):
+        raise ValueError("it is no mapping")
+    return found
+
+
+def check_is_file(path: Path) -> None:
+    """Refuse pipes and devices: nobody may ever write into a pipe, and some devices never end.
+
+    Raises:
+        UserError: it is there, and neither a file nor a folder.
+    """
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise UserError(f"{path}: a pipe or a device; a file is needed in its place")
+
+
+def check_replaceable(path: Path, what: str, start: bytes) -> None:
+    """Refuse to replace a file that is something else than what is to be written in its place.
+
+    Args:
+        path: where it is to be written.
+        what: what it is, as in 'a page'.
+        start: a regular expression of how its files begin.
+
+    Raises:
+        UserError: what is there begins in another way, or is no file.
+    """
+    if not os.path.exists(path):
+        return
+    if path.is_dir():
+        raise UserError(f"cannot write {path}: there is a folder of that name; choose another one")
+    with open(path, "rb") if path.is_file() else io.BytesIO(b"a device") as file:
+        content = file.read(1000)
+    if content and not re.match(start, content, re.DOTALL):
+        raise UserError(f"{path}: is there and is not {what}, so it is not replaced; choose another name")
 
 
 def load_checked(path: Path) -> Any:
@@ -189,6 +263,8 @@ def write_atomically(path: Path, write: Callable[[Path], object], is_durable: bo
     With is_durable not even when the machine itself stops: the content is on the disk before the name is. A full disk
     or a missing permission is a UserError; the old file stays as it was.
     """
+    if "\0" in path.name:
+        raise UserError(f"cannot write {path}: its name holds NUL; choose another one")
     _remove_leftovers(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from utils import UserError, csv_cell, needed, printable
+from utils import UserError, check_replaceable, csv_cell, needed, printable
 
 Values = Mapping[str, Sequence[str] | np.ndarray]
 """Of some rows: name of a column -> its texts, whole numbers or fractions."""
@@ -31,13 +31,14 @@ def check_suffix(output: Path) -> None:
     """See that a table can be written under this name.
 
     Raises:
-        UserError: its suffix says nothing, or the package for it is not there.
+        UserError: its suffix says nothing, the package for it is not there, or it names what is not such a table.
     """
     if output.suffix.lower() not in TABLES:
         raise UserError(f"--output {output}: the suffix says how to write the table; use {', '.join(TABLES)}")
     if output.suffix.lower() == ".parquet":
         with needed("pyarrow", f"--output {output}"):
             import pyarrow.parquet  # noqa: F401
+    check_replaceable(output, "a table of predict.py", STARTS[output.suffix.lower()])
 
 
 @contextmanager
@@ -149,3 +150,10 @@ TABLES: dict[str, type[_Csv] | type[_Json] | type[_Npz] | type[_Parquet]] = {
     ".parquet": _Parquet,
 }
 """Suffix of a file -> how its table is written."""
+STARTS = {
+    ".csv": rb"image,",
+    ".json": rb'\[\n\{"image": ',
+    ".npz": rb"PK\x03\x04.{26}image\.npy",
+    ".parquet": rb"PAR1",
+}
+"""Suffix of a file -> how its table begins, as a regular expression."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -13,6 +14,9 @@ from torch import Tensor
 
 from evaluation.decoding import Sampling
 from utils import UserError, shown
+
+MAX_SAMPLES, MAX_SHOWN = 100_000, 100
+"""Images that are sampled at once, and that a row of a figure shows."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,9 +41,7 @@ def in_one_line(method: Callable[P, R]) -> Callable[P, R]:
 
 def seed_of(random_state: Any) -> int:
     """The seed of a run: random_state where it is a number, else drawn by it."""
-    if isinstance(random_state, int | np.integer) and not isinstance(random_state, bool):
-        return int(random_state)
-    return drawn_seed(random_state)
+    return int(random_state) if _is_whole(random_state) else drawn_seed(random_state)
 
 
 def drawn_seed(random_state: Any) -> int:
@@ -56,23 +58,27 @@ def drawn_seed(random_state: Any) -> int:
 
 def checked_facet(facet: int, n_clusters: Sequence[int]) -> int:
     """A facet that is among those of n_clusters, K_j."""
-    if isinstance(facet, bool) or facet not in range(len(n_clusters)):
+    if not _is_whole(facet) or not 0 <= facet < len(n_clusters):
         raise UserError(f"facet = {shown(facet)}: the model has the facets 0 to {len(n_clusters) - 1}")
     return int(facet)
 
 
 def checked_latents(Z: Any, dims: Sequence[int]) -> list[np.ndarray]:
     """Latents (N, sum_j D_j) that are finite, facet by facet: J arrays (N, D_j). dims: D_j."""
-    latents = np.asarray(Z, dtype=np.float32) if np.ndim(Z) == 2 else np.empty((0, 0))
-    if latents.shape[1:] != (sum(dims),) or not np.isfinite(latents).all():
-        raise UserError(f"Z has shape {np.shape(Z)}: give finite numbers (N, {sum(dims)}), as transform does")
+    wanted = f"give finite numbers (N, {sum(dims)}), as transform does"
+    try:
+        latents = np.asarray(Z).astype(np.float32, casting="same_kind")
+    except (TypeError, ValueError):  # texts, complex numbers, rows of different lengths
+        raise UserError(f"Z is {shown(Z, 60)}: {wanted}") from None
+    if latents.ndim != 2 or latents.shape[1] != sum(dims) or not np.isfinite(latents).all():
+        raise UserError(f"Z has shape {latents.shape}: {wanted}")
     return np.split(latents, np.cumsum(dims)[:-1], axis=1)
 
 
 def checked_sampling(n_samples: int, temperature: float, seed: int) -> Sampling:
     """How many images are drawn, and how far from the centres."""
-    if not isinstance(n_samples, int | np.integer) or n_samples < 1:
-        raise UserError(f"n_samples = {shown(n_samples)}: give a whole number of at least 1")
+    if not _is_whole(n_samples) or not 1 <= n_samples <= MAX_SAMPLES:
+        raise UserError(f"n_samples = {shown(n_samples)}: give a whole number from 1 to {MAX_SAMPLES:,}")
     if not isinstance(temperature, int | float) or not 0 <= temperature < float("inf"):
         raise UserError(f"temperature = {shown(temperature)}: give a number of at least 0")
     return Sampling(int(n_samples), temperature, seed)
@@ -80,10 +86,31 @@ def checked_sampling(n_samples: int, temperature: float, seed: int) -> Sampling:
 
 def held_clusters(clusters: Mapping[int, int], n_clusters: Sequence[int], n_samples: int) -> dict[int, Tensor]:
     """The clusters at which facets are held, once for each sample: facet -> (n_samples,). n_clusters: K_j."""
+    if not isinstance(clusters, Mapping):
+        raise UserError(f"clusters = {shown(clusters)}: give a mapping from facets to their clusters")
     held = {}
     for j, k in clusters.items():
         K = n_clusters[checked_facet(j, n_clusters)]
-        if k not in range(K):
+        if not _is_whole(k) or not 0 <= k < K:
             raise UserError(f"clusters = {shown(clusters)}: facet {j} has the clusters 0 to {K - 1}")
         held[int(j)] = torch.full((n_samples,), int(k))
     return held
+
+
+def checked_n_images(n_images: int) -> int:
+    """How many images a row of a figure shows."""
+    if not _is_whole(n_images) or not 1 <= n_images <= MAX_SHOWN:
+        raise UserError(f"n_images = {shown(n_images)}: give a whole number from 1 to {MAX_SHOWN}")
+    return int(n_images)
+
+
+def checked_path(value: Any, name: str) -> Path:
+    """What names a file or folder, as a path."""
+    if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
+        raise UserError(f"{name} = {shown(value)}: give the path of a file or folder")
+    return Path(value)
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether it is a whole number, and not true or false."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)

@@ -19,10 +19,12 @@ from datasets import Split
 from evaluation.decoding import reconstruct, sample_images, swap_facet
 from evaluation.figures import top_examples
 from evaluation.predictions import Observed, Predictions, predict, predict_with_terms, responsibilities
-from load_model import load_model_from_save_dict, save_model
+from load_model import START_OF_MODEL, load_model_from_save_dict, save_model
 from multi_facet_clustering.checks import (
     checked_facet,
     checked_latents,
+    checked_n_images,
+    checked_path,
     checked_sampling,
     drawn_seed,
     held_clusters,
@@ -34,7 +36,7 @@ from readers.disk_images import Images, as_images
 from reporting.opening import write_report
 from tracking.run_folder import read_metrics
 from train import INTERRUPTED, train
-from utils import UserError, make_folder, preserved_random_state, resolve_device
+from utils import UserError, check_replaceable, make_folder, preserved_random_state, resolve_device
 
 
 class MultiFacetClustering(ClusterMixin, TransformerMixin, BaseEstimator):
@@ -109,7 +111,7 @@ class MultiFacetClustering(ClusterMixin, TransformerMixin, BaseEstimator):
             KeyboardInterrupt: training was stopped; with a run_dir the same call goes on.
         """
         with TemporaryDirectory() as kept_for_now:
-            run = Path(self.run_dir or Path(kept_for_now) / "not_kept").absolute()
+            run = checked_path(self.run_dir or Path(kept_for_now) / "not_kept", "run_dir").absolute()
             config = config_of_run(self, X, run)
             own = images_to_train_on(X, y, config, self.image_shape)
             with preserved_random_state():
@@ -212,15 +214,16 @@ class MultiFacetClustering(ClusterMixin, TransformerMixin, BaseEstimator):
     @in_one_line
     def figure(self, X: Any, facet: int = 0, n_images: int = 10) -> Figure:
         """A row per cluster of a facet with its most confident images of X."""
-        observed = self._observed(X)
-        return top_examples(observed, checked_facet(facet, self.config_.n_clusters_j_list), n_images)
+        n_shown, observed = checked_n_images(n_images), self._observed(X)
+        return top_examples(observed, checked_facet(facet, self.config_.n_clusters_j_list), n_shown)
 
     @in_one_line
     def report(self, X: Any, path: str | Path = "report.html") -> Path:
         """Write a page of HTML to look at facets, clusters and images of X, and to play with (docs/report.md)."""
-        make_folder(Path(path).absolute().parent)
-        write_report(self._observed(X), Path(path), getattr(self, "history_", ()))
-        return Path(path)
+        page = checked_path(path, "path")
+        make_folder(page.absolute().parent)
+        write_report(self._observed(X), page, getattr(self, "history_", ()))
+        return page
 
     def _observed(self, X: Any) -> Observed:
         """What the model says about images without labels."""
@@ -235,15 +238,17 @@ class MultiFacetClustering(ClusterMixin, TransformerMixin, BaseEstimator):
     def save(self, path: str | Path) -> None:
         """Write the model to a file, which the scripts read, too."""
         check_is_fitted(self, "model_")
-        make_folder(Path(path).absolute().parent)
-        save_model(self.model_, self.config_, Path(path))
+        file = checked_path(path, "path")
+        make_folder(file.absolute().parent)
+        check_replaceable(file, "a model", START_OF_MODEL)
+        save_model(self.model_, self.config_, file)
 
     @classmethod
     @in_one_line
     def load(cls, path: str | Path, device: str = "auto") -> MultiFacetClustering:
         """A fitted estimator of a model: of `save`, of a run's save_dict.pt, or a published checkpoint."""
         estimator = cls(device=device)
-        estimator._take_model(path)
+        estimator._take_model(checked_path(path, "path"))
         config = estimator.config_
         return estimator.set_params(
             n_facets=config.J_n_mixtures,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from config import Config, file_settings, resolve
 from load_model import settings_of_start
 from multi_facet_clustering.checks import seed_of
-from utils import PROJECT
+from utils import PROJECT, UserError, shown
 
 if TYPE_CHECKING:
     from multi_facet_clustering.estimator import MultiFacetClustering
@@ -28,6 +29,8 @@ def config_of_run(estimator: MultiFacetClustering, X: Any, run: Path) -> Config:
     Raises:
         UserError: a setting that is unknown or out of bounds.
     """
+    if not isinstance(estimator.settings, Mapping | None):
+        raise UserError(f"settings = {shown(estimator.settings)}: give a mapping from names of settings to values")
     flags = {"config_args_path": str(RECIPE)} | _place(run) | _named(estimator) | _source(estimator, X)
     if estimator.run_dir is None:
         flags |= dict.fromkeys(OUTPUT, False)
@@ -74,4 +77,8 @@ def _source(estimator: MultiFacetClustering, X: Any) -> dict[str, Any]:
 
 def _per_facet(value: Any) -> Any:
     """A number for all facets, or one of each, in plain types."""
-    return value if isinstance(value, str) or not np.ndim(value) else [int(entry) for entry in value]
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        return value
+    return [int(entry) if isinstance(entry, np.integer) else entry for entry in value]

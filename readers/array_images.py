@@ -92,7 +92,10 @@ def parse_header(path: Path, name: str, start: bytes) -> Header:
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
     if read is None:
         raise UserError(f"{path}: '{name}' is in a format of numpy that is not known here, {version}")
-    return Header(*read(head), head.tell())
+    header = Header(*read(head), head.tell())
+    if any(type(side) is not int for side in header.shape):
+        raise ValueError(f"its shape is {header.shape}")
+    return header
 
 
 def check_small(path: Path, name: str, header: Header) -> None:

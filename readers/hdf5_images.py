@@ -13,7 +13,7 @@ import numpy as np
 from readers.array_images import ArrayImages, Header, ReadNext, check_small, check_there, reading_on
 from readers.stored import StoredArray
 from readers.threedshapes import stored_dataset
-from utils import UserError, one_line
+from utils import UserError, check_is_file, one_line
 
 
 @contextmanager
@@ -23,6 +23,7 @@ def opened_hdf5(path: Path) -> Iterator[h5py.File]:
     Raises:
         UserError: it is none, or is damaged.
     """
+    check_is_file(path)
     try:
         with h5py.File(path, "r") as file:
             yield file

@@ -4,36 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import logging
 import math
 import os
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 from filelock import FileLock, Timeout
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from readers.pixels import is_grey, wanted
 from readers.sources import ImageSource
 from readers.stored import StoredArray
-from utils import UserError, make_folder, printable, write_atomically
+from utils import UserError, make_folder, one_line, printable, sealed, unsealed, write_atomically
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Of how pictures become pixels: caches of another one are made again."""
 STEP_BYTES, MAX_STEP = 2**24, 2000
 """Pixels, or images, that are decoded between two notes of how far it is."""
 
 
-@dataclass
+@dataclass(config=ConfigDict(strict=True, extra="forbid"))
 class CacheState:
     """How far a cache is."""
 
@@ -46,6 +48,8 @@ class CacheState:
     is_grey: bool = True
     """Whether none of them has colours."""
     is_whole: bool = False
+    checksum: int = 0
+    """Of the pixels in images.npy, so far."""
 
     @property
     def n_images(self) -> int:
@@ -84,6 +88,8 @@ class ImageCache:
         make_folder(self.folder)
         with self._lock():
             state = self._state()
+            if state.n_read:
+                self._check_pixels(self._array(source, state), state)
             if not state.is_whole:
                 self._check_space(source, state)
                 self._decode(source, state)
@@ -105,6 +111,10 @@ class ImageCache:
             return lock.acquire()
         except NotImplementedError:  # a file system without locks
             return nullcontext()
+        except OSError as error:
+            raise UserError(
+                f"cannot lock {lock.lock_file}: {one_line(error.strerror or error)}; choose another --cache_dir"
+            ) from None
 
     def _state(self) -> CacheState:
         """Read how far the cache is."""
@@ -112,9 +122,10 @@ class ImageCache:
         if not self.state_path.exists():
             return CacheState(self.key)
         try:
-            state = CacheState(**json.loads(self.state_path.read_text()))
+            values = unsealed(self.state_path.read_bytes() if self.state_path.is_file() else b"")
+            state = CacheState(**values)
             is_sound = 0 <= len(state.unreadable) <= state.n_read
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError):
             is_sound = False
         if not is_sound:
             raise UserError(f"{self.folder}: its state.json is damaged; {remedy}")
@@ -125,13 +136,30 @@ class ImageCache:
     def _array(self, source: ImageSource, state: CacheState) -> StoredArray:
         """Where the images lie, once the file has proved to be as long as it should be."""
         array = _described(self.images_path, source, state.n_images)
-        n_bytes = self.images_path.stat().st_size if self.images_path.exists() else 0
+        n_bytes = self.images_path.stat().st_size if self.images_path.is_file() else 0
         if n_bytes < array.end or (state.is_whole and n_bytes > array.end):
             raise UserError(
                 f"{self.images_path}: truncated or damaged, it is {n_bytes:,} bytes, not {array.end:,}; delete its "
                 "folder, and it is made again"
             )
         return array
+
+    def _check_pixels(self, array: StoredArray, state: CacheState) -> None:
+        """Refuse pixels that are not those that were written."""
+        checksum, left = 0, array.end - array.offset
+        with (
+            self.images_path.open("rb") as file,
+            tqdm(total=left, desc="checking", unit="B", unit_scale=True, disable=None) as bar,
+        ):
+            file.seek(array.offset)
+            while left and (content := file.read(min(left, STEP_BYTES))):
+                checksum, left = zlib.crc32(content, checksum), left - len(content)
+                bar.update(len(content))
+        if checksum != state.checksum:
+            raise UserError(
+                f"{self.images_path}: damaged, its pixels do not have their checksum; delete its folder, and it is "
+                "made again"
+            )
 
     def _check_space(self, source: ImageSource, state: CacheState) -> None:
         """Refuse a disk that cannot hold what is left."""
@@ -159,7 +187,9 @@ class ImageCache:
             file.write(b"" if is_begun else _header(source, 0))
             file.seek(0, os.SEEK_END)
             for batch in source.batches(step, state.n_read):
-                file.write(np.ascontiguousarray(batch.images.transpose(0, 2, 3, 1)).data)
+                pixels = np.ascontiguousarray(batch.images.transpose(0, 2, 3, 1)).data
+                file.write(pixels)
+                state.checksum = zlib.crc32(pixels, state.checksum)
                 state.n_read += len(batch.names) + len(batch.unreadable)
                 state.unreadable += [os.path.relpath(name, self.root) for name in batch.unreadable]
                 state.is_grey = state.is_grey and (batch.images.shape[1] == 1 or is_grey(batch.images))
@@ -192,7 +222,7 @@ class ImageCache:
         """Write how far it is, once the pixels are on the disk."""
         file.flush()
         os.fsync(file.fileno())
-        write_atomically(self.state_path, lambda path: path.write_text(json.dumps(asdict(state))), is_durable=True)
+        write_atomically(self.state_path, lambda path: path.write_text(sealed(asdict(state))), is_durable=True)
 
 
 def _header(source: ImageSource, n_images: int) -> bytes:

@@ -69,7 +69,12 @@ def _as_array(X: Any) -> np.ndarray:
     if X is None or isinstance(X, Mapping | bytes | int | float):
         raise UserError(f"X is {shown(X, 60)}: give images, (N, H, W) or (N, H, W, C), a list of pictures, or a path")
     if hasattr(X, "detach"):  # torch's; it need not be imported for others
-        X = X.detach().cpu().numpy()
+        try:
+            X = X.detach().cpu().numpy()
+        except Exception as error:  # sparse, without data, ...: torch raises errors of many kinds
+            raise UserError(
+                f"X is a tensor without plain numbers ({one_line(error, 120)}); give X.to_dense()"
+            ) from None
     try:
         array = np.asarray(X)
     except ValueError:  # a list of arrays of different shapes
@@ -90,6 +95,8 @@ def _with_shape(X: np.ndarray, shape: Sequence[int] | None) -> np.ndarray:
             f"X has shape {X.shape}; give images (N, H, W), (N, H, W, C) or (N, C, H, W), or say by image_shape which "
             "shape the rows have"
         )
+    if not all(isinstance(side, int | np.integer) and side > 0 for side in shape):
+        raise UserError(f"image_shape = {shown(shape)}: give (H, W), (H, W, C) or (C, H, W)")
     if np.prod(shape) != X.shape[1]:
         raise UserError(f"image_shape = {tuple(shape)}: has {np.prod(shape)} numbers, the rows of X have {X.shape[1]}")
     return X.reshape(len(X), *shape)
@@ -147,7 +154,7 @@ def _labels(y: Any, n_images: int) -> dict[str, np.ndarray]:
         raise UserError(f"y has shape {values.shape}: give a label, or a row of labels, for each of {n_images} images")
     if values.dtype.kind == "f" and (values == np.rint(values)).all():
         values = values.astype(np.int64)
-    if values.dtype.kind == "O":
+    if values.dtype.kind == "O" and all(isinstance(value, str | int | float | None) for value in values.flat):
         values = values.astype(str)
     if values.dtype.kind not in "biuU":
         raise UserError(f"y holds {values.dtype}; labels are whole numbers or texts")

@@ -20,7 +20,7 @@ from readers.array_images import (
     reading_on,
 )
 from readers.stored import StoredArray
-from utils import UserError, one_line
+from utils import UserError, check_is_file, one_line
 
 
 def npy_header(path: Path) -> Header:
@@ -29,6 +29,7 @@ def npy_header(path: Path) -> Header:
     Raises:
         UserError: it cannot be read, is damaged, or is shorter or longer than it claims.
     """
+    check_is_file(path)
     try:
         with path.open("rb") as file:
             header = parse_header(path, path.stem, file.read(MAX_HEADER_BYTES))

@@ -12,7 +12,7 @@ import numpy as np
 
 from config import Config
 from readers.arrays import ImageArrays, reading
-from utils import UserError
+from utils import UserError, check_is_file
 
 MNIST_NAMES = {"fast_mnist": "MNIST", "fast_fashion_mnist": "FashionMNIST"}
 """MNIST and what has its format: torchvision's name of it."""
@@ -129,6 +129,7 @@ def _read_svhn_half(folder: Path, split: str) -> _Half:
             from torchvision.datasets import SVHN
 
             SVHN(str(folder), split=split, download=True)
+        check_is_file(path)
         content = loadmat(path, variable_names=("X", "y"))
         images, labels = content["X"], content["y"]
         n = images.shape[-1]

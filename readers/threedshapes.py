@@ -12,7 +12,7 @@ import numpy as np
 
 from config import FACTOR_SIZES, Config
 from readers.arrays import ImageArrays, reading
-from utils import UserError, printable
+from utils import UserError, check_is_file, printable
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ def read_3dshapes(config: Config) -> ImageArrays:
     with reading("fast_3dshapes", path, remedy):
         if not path.exists():
             raise UserError(f"fast_3dshapes: {path.absolute()} is missing; {remedy}")
+        check_is_file(path)
         with h5py.File(path, "r") as file:
             grid = _allowed_grid(config)
             rows = np.ravel_multi_index(grid.T, N_VALUES)

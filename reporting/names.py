@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from mfcvae import MFCVAE
-from utils import UserError
+from utils import UserError, check_is_file
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ def read_names(path: Path, model: MFCVAE) -> list[FacetNames]:
     Raises:
         UserError: it cannot be read, is no such file, or holds names of another model.
     """
+    check_is_file(path)
     try:
         file = TypeAdapter(_File).validate_json(path.read_bytes())
     except OSError as error:

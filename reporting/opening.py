@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 def run_rows(model_path: Path) -> Rows:
     """The epochs of the run that a model lies in; none where it lies elsewhere."""
     path = model_path.parent / "metrics.jsonl"
-    return read_metrics(path) if path.exists() else []
+    return read_metrics(path) if path.is_file() else []
 
 
 def write_report(observed: Observed, path: Path, rows: Rows = (), method: Method = "pca") -> None:

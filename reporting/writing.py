@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from reporting.arrays import as_json
 from reporting.collecting import Content
-from utils import make_folder, write_atomically
+from utils import check_replaceable, make_folder, write_atomically
 
 PAGE = Path(__file__).resolve().parent / "page"
 MODULES = (
@@ -23,8 +23,9 @@ def write_page(content: Content, path: Path) -> None:
     """Write the page, whole or not at all.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: it cannot be written, or something else is there.
     """
+    check_replaceable(path, "a page", rb"(?i)<!doctype html")
     html = render(content)
     make_folder(path.absolute().parent)
     write_atomically(path, lambda temporary: temporary.write_text(html, encoding="utf-8"))

@@ -14,6 +14,13 @@ def _refuse_bool(value: Any) -> Any:
     return value
 
 
+def _refuse_nowhere(value: Any) -> Any:
+    """Refuse the path that a variable of a shell leaves which was never set: it would mean the current folder."""
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("should name a file or folder; '.' is the current one")
+    return value
+
+
 def _alone_as_list(value: Any) -> Any:
     """A single number as the list of it."""
     return [value] if isinstance(value, int | float | str) else value
@@ -39,6 +46,7 @@ Depth = Annotated[Whole, Field(le=100)]
 ShareOfWidth = Annotated[Real, Field(gt=0, le=16)]
 PositiveFloat = Annotated[Real, Field(gt=0, le=1e12)]
 NonNegativeFloat = Annotated[Real, Field(ge=0, le=1e12)]
+Place = Annotated[str, BeforeValidator(_refuse_nowhere)]
 AutoBool = Annotated[Literal["auto", "true", "false"], BeforeValidator(_bool_as_word)]
 
 Item = TypeVar("Item")

@@ -29,7 +29,7 @@ from mfcvae import MFCVAE
 from settings.comparing import different_settings, portable_settings
 from speed.steps import Loss, StepResult
 from tracking.checkpoint import Resumable, restore, state_of
-from utils import UserError, n_processes, resolve_device
+from utils import UserError, n_processes, one_line, resolve_device
 
 Result = TypeVar("Result")
 Facts = tuple[int, int, int]
@@ -214,7 +214,7 @@ def joined_ranks(config: Config) -> Iterator[Ranks]:
     """Join the processes that torchrun has started, until the end; without torchrun there is one alone.
 
     Raises:
-        UserError: a machine has fewer GPUs than processes.
+        UserError: a machine has fewer GPUs than processes, or the processes do not find one another.
     """
     if n_processes() == 1:
         yield Ranks(resolve_device(config.device))
@@ -224,7 +224,10 @@ def joined_ranks(config: Config) -> Iterator[Ranks]:
         logging.getLogger().setLevel(logging.ERROR)  # the first one says it
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    try:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"the processes cannot be joined ({one_line(error)}); start them by torchrun") from None
     ranks = Ranks(device, rank, n_processes())
     try:
         with ranks.watched():

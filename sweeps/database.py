@@ -40,6 +40,11 @@ class Database:
         self.shown = self.url.set(query={}).render_as_string(hide_password=True)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
 
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether no other process sees it."""
+        return self.is_sqlite and self.url.database in (None, "", ":memory:")
+
     @classmethod
     def of_file(cls, path: Path) -> Database:
         """The SQLite data base in a file."""
@@ -69,6 +74,10 @@ class Database:
             )
         except (KeyError, IndexError, ValueError):  # Optuna fills in what is in braces
             raise UserError(NO_ADDRESS) from None
+        except RuntimeError as error:  # tables of another version of Optuna
+            raise UserError(
+                f"--storage {self.shown}: {one_line(error)} Or choose another data base, which is made anew"
+            ) from None
         if self.is_sqlite:
             sqlalchemy.event.listen(storage.engine, "begin", _lock_sqlite)
         return storage

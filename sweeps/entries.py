@@ -118,7 +118,10 @@ def _open_backend(sweep: Sweep, sharing: Sharing, sweep_id: str = "") -> Backend
     if _backend_kind(sweep, sharing) == "optuna":
         with needed("optuna", "--backend optuna"):
             from sweeps.optuna_backend import OptunaSweep
-        return OptunaSweep(sweep, sharing.storage, sharing.patience)
+        backend = OptunaSweep(sweep, sharing.storage, sharing.patience)
+        if sharing.workers > 1 and backend.database.is_in_memory:
+            raise UserError("--storage: a data base in memory, which no other worker sees; name a file or a server")
+        return backend
     if sharing.storage:
         raise UserError("--storage: belongs to --backend optuna; wandb keeps its sweeps itself")
     return WandbSweep(sweep, sweep_id)

@@ -16,6 +16,7 @@ import optuna
 import sqlalchemy
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from evaluation.metric_names import Metric
@@ -111,10 +112,14 @@ class OptunaSweep:
         """The sweep of that name was started with these settings.
 
         Raises:
-            UserError: it has others.
+            UserError: it has others, or is no sweep.
         """
         with self.database.asked():
-            before = self.study.user_attrs.get("settings")
+            before, directions = self.study.user_attrs.get("settings"), self.study.directions
+        if directions != [StudyDirection.MINIMIZE] or not isinstance(before, dict | None):
+            raise UserError(
+                f"{self.sweep.name!r} in {self.database.shown} is not a sweep; use another --sweep_name or --storage"
+            )
         if before is not None and (different := different_settings(before, self.sweep.config)):
             raise UserError(
                 f"the sweep {self.sweep.name!r} in {self.database.shown} has other settings: {different}; use its "
@@ -234,7 +239,7 @@ class OptunaSweep:
         """The trials in these states that are about a run."""
         with self.database.asked():
             trials = self.study.get_trials(deepcopy=False, states=states)
-        return [trial for trial in trials if "run" in trial.user_attrs]
+        return [trial for trial in trials if isinstance(trial.user_attrs.get("values"), dict)]
 
     def results(self) -> list[RunResult]:
         """Every run once: its finished trial if it has one, else the one that runs, waits, or failed last."""

@@ -31,8 +31,14 @@ class RunResult(NamedTuple):
 
 
 def read_result(folder: Path, values: Mapping[str, Any]) -> RunResult:
-    """The result of a run that has trained to its end."""
+    """The result of a run that has trained to its end.
+
+    Raises:
+        UserError: its metrics.jsonl is gone or damaged.
+    """
     rows = RunFolder(folder).read_metrics()
+    if not rows:
+        raise UserError(f"{folder / 'metrics.jsonl'} holds no epoch of this run, which had finished; put it back")
     return RunResult(folder.name, dict(values), "finished", rows[-1], accuracy_curves(rows))
 
 

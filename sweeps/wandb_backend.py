@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from interrupts import is_interruption
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import TypeAdapter
 
 from evaluation.metric_names import Metric
 from settings.comparing import different_settings, portable_settings
@@ -28,7 +28,7 @@ from tracking.weights_and_biases import (
     team_and_project,
     wandb_settings,
 )
-from utils import UserError, make_folder, one_line, write_atomically
+from utils import UserError, make_folder, one_line, sealed, unsealed, write_atomically
 
 
 class WandbSweep:
@@ -185,13 +185,13 @@ class WandbSweep:
     def _note(self, result: RunResult) -> None:
         """Write how a run stands beside its files."""
         path = make_folder(self.sweep.folder / result.name) / "sweep_run.json"
-        write_atomically(path, lambda to: to.write_text(json.dumps(result._replace(numbers={}, curves={})._asdict())))
+        write_atomically(path, lambda to: to.write_text(sealed(result._replace(numbers={}, curves={})._asdict())))
 
     def results(self) -> list[RunResult]:
         """Every run that this folder knows. Runs of machines that do not share it are on wandb's page only."""
         known = {}
         for path in self.sweep.folder.glob("*/sweep_run.json"):
-            result = RunResult(**json.loads(path.read_text()))
+            result = _noted(path)
             if result.state == "finished":
                 result = read_result(path.parent, result.values)
             elif result.state == "running" and not RunFolder(path.parent).is_in_use():
@@ -201,3 +201,17 @@ class WandbSweep:
             name = self.sweep.run_name(values)
             known.setdefault(name, RunResult(name, values, "waiting"))
         return sorted(known.values(), key=natural_order)
+
+
+def _noted(path: Path) -> RunResult:
+    """How a run stands by its sweep_run.json.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        return TypeAdapter(RunResult).validate_python(unsealed(path.read_bytes()), strict=True)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({one_line(error)}); delete it, and the run goes on when the server hands it out"
+        ) from None

@@ -200,6 +200,18 @@ def flipped_bits(path: Path, n: int) -> Iterator[str]:
     path.write_bytes(whole)
 
 
+def damaged_copies(path: Path, n: int) -> Iterator[str]:
+    """Flip a bit anywhere in a file, n times another one; yields where. In the end the file is as it was."""
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(n):
+        at, bit = int(rng.integers(len(whole))), int(rng.integers(8))
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << bit
+        path.write_bytes(damaged)
+        yield f"byte {at}, bit {bit}"
+    path.write_bytes(whole)
+
+
 def assert_flips_are_noticed(path: Path, load: Callable[[], Any]) -> None:
     """Each of 200 flipped bits of the file is refused, or what is loaded is the same to the last bit."""
     whole, refusals = load(), []

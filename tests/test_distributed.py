@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from interrupts import run_script
+
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -179,6 +182,14 @@ def test_a_batch_smaller_than_the_processes(batch_size, n_train, words):
     with pytest.raises(UserError, match=words):
         check_batches(config, n_train, 4)
     check_batches(build_config({"dataset": "digits", "batch_size": 14}), n_train, 4)
+
+
+def test_the_first_process_of_a_machine_says_what_is_wrong(monkeypatch, capsys):
+    for rank, said in (("0", "error: no such setting\n"), ("1", "")):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        with pytest.raises(SystemExit) as end:
+            run_script(Mock(side_effect=UserError("no such setting")))
+        assert (end.value.code, capsys.readouterr().err) == (2, said)
 
 
 def test_more_processes_than_gpus_and_sweeps_by_torchrun_are_refused(monkeypatch):

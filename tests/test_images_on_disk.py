@@ -28,7 +28,7 @@ from readers.disk_images import DiskImages
 from readers.image_files import ImageFiles
 from readers.sources import open_images
 from readers.stored import StoredArray, StoredImages
-from utils import UserError
+from utils import UserError, unsealed
 
 CPU = torch.device("cpu")
 N = 30
@@ -274,7 +274,7 @@ def complaint(cache: Path) -> str:
 
 
 def test_a_cache_of_other_images(cache):
-    state = json.loads((cache / "state.json").read_text())
+    state = unsealed((cache / "state.json").read_text())
     (cache / "state.json").write_text(json.dumps(state | {"key": "0"}))
     assert "a cache of other images; delete this folder, and it is made again" in complaint(cache)
 
@@ -287,7 +287,7 @@ def test_a_damaged_note(cache, content):
 
 @pytest.mark.parametrize("is_whole", [True, False])
 def test_a_truncated_cache(cache, is_whole):
-    state = json.loads((cache / "state.json").read_text())
+    state = unsealed((cache / "state.json").read_text())
     (cache / "state.json").write_text(json.dumps(state | {"is_whole": is_whole}))
     os.truncate(cache / "images.npy", 1000)
     assert "truncated or damaged, it is 1,000 bytes, not 5,888; delete its folder" in complaint(cache)

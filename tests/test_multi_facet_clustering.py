@@ -302,6 +302,13 @@ BAD_FIT: dict[str, tuple[Any, dict[str, Any], str]] = {
     "a negative seed": (ONES, {"random_state": -1}, "seed = -1"),
     "no setting": (ONES, {"settings": {"bacth_size": 3}}, "did you mean 'batch_size'"),
     "side of a picture": (ONES, {"image_size": 0}, "image_size = 0"),
+    "an empty path": ("", {}, "data_dir = ''"),
+    "a sparse tensor": (torch.ones(20, 8, 8).to_sparse(), {}, "X is a tensor without plain numbers"),
+    "clusters in words": (ONES, {"n_clusters": ["a", "b"]}, "n_clusters_j_list = "),
+    "settings in a list": (ONES, {"settings": [1]}, r"settings = \[1\]: give a mapping"),
+    "a number as a folder": (ONES, {"run_dir": 3}, "run_dir = 3: give the path"),
+    "a shape in words": (ONES.reshape(20, 64), {"image_shape": "8x8"}, "image_shape = '8x8': give"),
+    "a negative shape": (ONES.reshape(20, 64), {"image_shape": (-8, -8)}, r"image_shape = \(-8, -8\): give"),
 }
 
 
@@ -360,6 +367,16 @@ BAD_USE: dict[str, tuple[Callable[[MultiFacetClustering], Any], str]] = {
     "below zero": (lambda m: m.sample(1, temperature=-1), "temperature = -1"),
     "no model": (lambda m: m.load("nowhere.pt"), "nowhere.pt: no such file"),
     "a folder in place of a file": (lambda m: m.save(Path.cwd()), "cannot write"),
+    "latents in words": (lambda m: m.decode([["a"] * 5]), r"Z is .*: give finite numbers \(N, 5\)"),
+    "latents of other lengths": (lambda m: m.decode([[1, 2], [3]]), "Z is .*: give finite numbers"),
+    "complex latents": (lambda m: m.decode(np.ones((2, 5), complex)), "Z is .*: give finite numbers"),
+    "two facets": (lambda m: m.swap(ONES[:2], ONES[:2], np.array([0, 1])), "facet = array"),
+    "samples beyond counting": (lambda m: m.sample(10**12), "a whole number from 1 to 100,000"),
+    "true": (lambda m: m.sample(True), "n_samples = True"),
+    "clusters in a list": (lambda m: m.sample(1, [0]), r"clusters = \[0\]: give a mapping"),
+    "an empty row": (lambda m: m.figure(ONES[:2], n_images=0), "n_images = 0: give a whole number from 1 to 100"),
+    "a number as a path": (lambda m: m.report(ONES[:2], 3), "path = 3: give the path of a file"),
+    "no path": (lambda m: m.load(None), "path = None: give the path of a file"),
 }
 
 

@@ -112,12 +112,12 @@ def test_a_prediction_without_one_readable_image_leaves_the_old_table(is_there, 
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_text("no image")
     if is_there:
-        (tmp_path / "o.csv").write_text("old")
+        (tmp_path / "o.csv").write_text("image,old")
     with pytest.raises(UserError, match="none of the 2 images can be read .listed above.; .*o.csv is left as it is"):
         run_predict(model_path, tmp_path / "o.csv", tmp_path / "a.png", tmp_path / "b.png")
     assert all(f"cannot read {tmp_path / name}" in caplog.text for name in ("a.png", "b.png"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"] + ["o.csv"] * is_there
-    assert not is_there or (tmp_path / "o.csv").read_text() == "old"
+    assert not is_there or (tmp_path / "o.csv").read_text() == "image,old"
 
 
 def test_every_page_of_a_tiff_gets_a_row(model_path, test_images, tmp_path):

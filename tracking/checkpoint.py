@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from config import Config
+from load_model import check_fits
 from mfcvae import MFCVAE
 from settings.comparing import obstacles, portable_settings
 from utils import UserError, one_line
@@ -62,6 +64,7 @@ def restore(run: Resumable, state: Mapping[str, Any], path: Path) -> int:
     """
     try:
         _check_same_run(run, state, path)
+        _check_content(run, state)
         run.model.load_state_dict(state["model"])
         _restore_optimizer(run, state["optimizer"])
         _warn_of_other_precision(run, state.get("precision", "fp32"))  # earlier versions knew fp32 alone
@@ -70,7 +73,7 @@ def restore(run: Resumable, state: Mapping[str, Any], path: Path) -> int:
         run.n_epochs_planned = state.get("n_epochs_planned", state["config"]["n_epochs"])
         _restore_random_state(run, state)
         return int(state["epoch"]) + 1
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(
             f"{path} is not a checkpoint of this run ({one_line(error)}); start again with --overwrite"
         ) from error
@@ -85,10 +88,37 @@ def _check_same_run(run: Resumable, state: Mapping[str, Any], path: Path) -> Non
         raise UserError(f"{path} belongs to a run on other images; use another --run_name, or --overwrite")
 
 
+def _check_content(run: Resumable, state: Mapping[str, Any]) -> None:
+    """What PyTorch takes from a state without looking at it has the types, shapes and ranges that it must have.
+
+    Raises:
+        ValueError: something has not.
+    """
+    try:
+        check_fits(state["model"], run.model.state_dict())
+    except UserError as error:
+        raise ValueError(str(error)) from None
+    n_planned, sigma_x, codes = (state.get(key) for key in ("n_epochs_planned", "sigma_x", "codes"))
+    n_clusters = torch.tensor(run.config.n_clusters_j_list)
+    is_right = {
+        "epoch": type(state["epoch"]) is int and 0 <= state["epoch"] < run.config.n_epochs,
+        "n_epochs_planned": n_planned is None or (type(n_planned) is int and n_planned > 0),
+        "sigma_x": sigma_x is None or (isinstance(sigma_x, float) and 0 < sigma_x < math.inf),
+        "codes": codes is None
+        or (codes.dtype == torch.int64 and codes.shape == (run.model.spec.n_train, len(n_clusters)))
+        and bool(((codes >= 0) & (codes < n_clusters)).all()),
+    }
+    if wrong := [name for name, is_so in is_right.items() if not is_so]:
+        raise ValueError(f"wrong: {', '.join(wrong)}")
+
+
 def _restore_optimizer(run: Resumable, state: dict[str, Any]) -> None:
     """Adam goes on; the checkpoint may come from another device."""
     run.optimizer.load_state_dict(state)
     for weight, moments in run.optimizer.state.items():  # fused Adam takes them in the order of the memory
+        shapes = {"step": (), "exp_avg": tuple(weight.shape), "exp_avg_sq": tuple(weight.shape)}
+        if {key: tuple(value.shape) for key, value in moments.items()} != shapes:
+            raise ValueError("its optimiser is another model's")
         like = {key: torch.empty_like(weight) for key in moments if moments[key].shape == weight.shape}
         moments |= {key: memory.copy_(moments[key]) for key, memory in like.items()}
     for group in run.optimizer.param_groups:

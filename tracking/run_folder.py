@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import shutil
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from filelock import FileLock, Timeout
 from config import Config
 from settings.comparing import obstacles
 from settings.yaml_files import read_yaml
-from utils import UserError, load_checked, make_folder, one_line, write_atomically
+from utils import UserError, check_is_file, load_checked, make_folder, one_line, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ class RunFolder:
         self.model_path = path / "save_dict.pt"
         self.report_path = path / "report.html"
         self._lock = FileLock(path / ".lock")
+        self._checksum: int | None = None
+        """Of metrics.jsonl up to the epoch of the checkpoint that was loaded; earlier versions kept none."""
 
     @property
     def shown(self) -> str:
@@ -73,10 +76,14 @@ class RunFolder:
 
     def _prepare(self, config: Config) -> None:
         """Clear away what should go, and see that what stays is this run's."""
+        for name in RUN_FILES:
+            check_is_file(self.path / name)
         for folder in (self.path, self.path / "figures", self.path / "evaluation"):
             for leftover in folder.rglob(".*.tmp") if folder != self.path else folder.glob(".*.tmp"):
                 leftover.unlink(missing_ok=True)  # of a process that was killed while it wrote
         if config.overwrite:
+            if config.continue_from and self.path.resolve() in Path(config.continue_from).resolve().parents:
+                raise UserError(f"{config.continue_from}: --overwrite would delete it; choose another --run_name")
             self._clear()
         config_path = self.path / "config.yml"
         if config_path.exists() and (self.checkpoint_path.exists() or self.model_path.exists()):
@@ -165,6 +172,11 @@ class RunFolder:
                 f"{self.metrics_path} holds {len(rows)} of the {epoch + 1} epochs that {self.checkpoint_path.name} had "
                 "seen; put a copy of both in their place, or start again with --overwrite"
             )
+        if rows and self._checksum not in (None, self._checksum_of_metrics(epoch)):
+            raise UserError(
+                f"{self.metrics_path} is not what {self.checkpoint_path.name} had seen; put a copy of both in their "
+                "place, or start again with --overwrite"
+            )
         text = "".join(json.dumps(row) + "\n" for row in rows)
         write_atomically(self.metrics_path, lambda path: path.write_text(text))
 
@@ -178,9 +190,14 @@ class RunFolder:
         except OSError as error:
             raise UserError(f"cannot write {self.metrics_path}: {error.strerror}; free some space") from error
 
+    def _checksum_of_metrics(self, epoch: int) -> int:
+        """Sum up the lines of metrics.jsonl up to an epoch; there is one for each."""
+        return zlib.crc32(b"\n".join(self.metrics_path.read_bytes().splitlines()[: epoch + 1]))
+
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Write the state for resuming, whole or not at all."""
-        write_atomically(self.checkpoint_path, lambda path: torch.save(dict(state), path), is_durable=True)
+        content = dict(state) | {"metrics_checksum": self._checksum_of_metrics(state["epoch"])}
+        write_atomically(self.checkpoint_path, lambda path: torch.save(content, path), is_durable=True)
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """The state for resuming, on the host; None where there is none yet."""
@@ -199,6 +216,7 @@ class RunFolder:
             ) from error
         if not isinstance(state, dict):
             raise UserError(f"{self.checkpoint_path} is not a checkpoint of this run; start again with --overwrite")
+        self._checksum = state.get("metrics_checksum")
         return state
 
 

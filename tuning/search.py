@@ -28,10 +28,12 @@ from tuning.options import TuneOptions
 from tuning.report import reasons, table
 from tuning.study import FINISHED, ClusterSearch, Search, TrainingSearch, Tried
 from tuning.trained import with_choice
-from utils import UserError, make_folder, write_atomically
+from utils import UserError, check_replaceable, make_folder, write_atomically
 
 CLUSTERS_SHARE = 0.6
 """Of the time: for numbers of clusters; the rest is for trainings of the best."""
+FIRST_LINE = "# settings that tune.py has chosen"
+"""Of the file that it writes."""
 
 
 def tune(config: Config, options: TuneOptions) -> int:
@@ -53,6 +55,7 @@ def tune(config: Config, options: TuneOptions) -> int:
     make_folder(folder)
     output = Path(options.output) if options.output else folder / "tuned.yml"
     make_folder(output.absolute().parent)
+    check_replaceable(output, "a file of tune.py", FIRST_LINE.encode())
     address = options.storage or Database.of_file(folder / "tune.db").address
     options = dataclasses.replace(options, storage=address)
     try:
@@ -62,7 +65,8 @@ def tune(config: Config, options: TuneOptions) -> int:
         print("\ninterrupted; the same command goes on")
         return INTERRUPTED
     settings = chosen_settings(config, best[0])
-    write_atomically(output, lambda path: path.write_text(yaml.safe_dump(settings, sort_keys=False)))
+    text = f"{FIRST_LINE}\n{yaml.safe_dump(settings, sort_keys=False)}"
+    write_atomically(output, lambda path: path.write_text(text))
     print(f"\n{table(best)}\n\n{reasons(best)}\n\nsettings: {output}")
     return 0
 

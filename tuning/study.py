@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import optuna
 from optuna.samplers import RandomSampler, TPESampler
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from config import Config
@@ -82,9 +83,11 @@ class Search:
             if "settings" not in self.study.user_attrs:
                 self.study.set_user_attr("checksum", halves.spec.checksum)
                 self.study.set_user_attr("settings", portable_settings(config))
-            before = self.study.user_attrs
+            before, directions = self.study.user_attrs, self.study.directions
+        if directions != [StudyDirection.MAXIMIZE] or not isinstance(before["settings"], dict):
+            raise UserError(f"{self.study.study_name!r} in {database.shown} is no search; name another --storage")
         different = different_settings(before["settings"], config)
-        if different or before["checksum"] != halves.spec.checksum:
+        if different or before.get("checksum") != halves.spec.checksum:
             raise UserError(
                 f"{database.shown} holds a search with other {different or 'images'}; name another one by --storage, "
                 "or delete it"
