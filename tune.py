@@ -18,6 +18,7 @@ from config import file_settings, resolve
 from flags import FlagParser, positive_int, whole_number
 from sweeps.command import STORAGE_VARIABLE, read_command, worker_count
 from tuning.options import TuneOptions
+from utils import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--output", metavar="YAML", help="where the settings go [results/<images>_tune/tuned.yml]")
     arguments, settings = read_command(parser, argv)
+    for name, bound in (("J_n_mixtures", "max_facets"), ("n_clusters_j_list", "max_clusters")):
+        if name in settings:
+            raise UserError(f"--{name}: tune.py looks for it; leave it out, or bound the search by --{bound}")
     config = resolve(file_settings(settings), settings, {})
     from tuning.search import tune  # PyTorch and Optuna take seconds to import
 

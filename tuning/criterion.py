@@ -2,53 +2,49 @@
 
 Two clusterings are learned, each from one half of the images, and both cluster all of them. The value of a choice is
 
-    sum_j sqrt(agreement_j) * explained * thrift,
+    (sum_j sqrt(agreement_j * independence_j * explained_j))^2 * sum_j explained_j,
 
-high where many facets are found again in the other half, where together they tell what an image looks like, and where
-no smaller vocabulary of clusters tells as much. Both halves see the truth through noise of their own, so what one of
-them has in common with it is about the root of what they have in common with each other: the sum is an estimate of how
-many facets of the truth were found, and a facet that is not found again adds nothing. docs/tune.md says how well the
-value ranks choices.
+high where several facets are found again in the other half, tell different things, and tell much of what an image looks
+like, each a part of it: J facets that are alike are worth J times as much as one that explains as much as all of them.
+A facet that lacks one of the three adds nothing. docs/tune.md says how well the value ranks choices.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from statistics import mean
 from typing import NamedTuple
 
-AS_MUCH = 0.02
-"""A choice whose facets explain this much less of the variance still counts as explaining as much."""
+AS_GOOD = 0.05
+"""What is worth less than the best by no more than this share is as good: values differ by it on other halves."""
 
 
 class Judgement(NamedTuple):
-    """What can be said of one choice; what is explained is measured on images that were not learned from."""
+    """What can be said of one choice, facet by facet: three lists of J numbers, none below 0."""
 
-    explained: float
-    """Share of the variance of the other half's images that a sum of one centre per facet explains."""
     agreement: list[float]
-    """J numbers: AMI between the facets learned from one half and from the other, matched one to one, at least 0."""
-    vocabulary: float
-    """Sum over the facets of exp(entropy of its clusters): how many clusters there are, counted by their use."""
+    """AMI between the facets learned from one half and from the other, matched one to one."""
+    independence: list[float]
+    """1 less the largest AMI with another facet of the same clustering."""
+    explained: list[float]
+    """Where a sum of one centre per facet predicts images that were not learned from: the covariance of the images and
+    the facet's part of the sum, as a share of the variance of the images."""
+
+    @property
+    def value(self) -> float:
+        """The criterion."""
+        facets = zip(self.agreement, self.independence, self.explained, strict=True)
+        return sum(math.sqrt(a * i * e) for a, i, e in facets) ** 2 * sum(self.explained)
 
 
 def average(judgements: Sequence[Judgement]) -> Judgement:
     """The mean of what several trials of one choice say, facet by facet."""
-    agreements = zip(*(judged.agreement for judged in judgements), strict=True)
-    return Judgement(
-        mean(judged.explained for judged in judgements),
-        [mean(of_facet) for of_facet in agreements],
-        mean(judged.vocabulary for judged in judgements),
-    )
+    lists = ([mean(numbers) for numbers in zip(*kind, strict=True)] for kind in zip(*judgements, strict=True))
+    return Judgement(*lists)
 
 
-def thrift(judged: Judgement, others: Iterable[Judgement]) -> float:
-    """The smallest vocabulary that explains as much, over the own one: 1 for a choice that wastes nothing."""
-    enough = [other.vocabulary for other in others if other.explained >= judged.explained - AS_MUCH]
-    return min([judged.vocabulary, *enough]) / judged.vocabulary
-
-
-def value(judged: Judgement, others: Iterable[Judgement]) -> float:
-    """The criterion. others: the judgements of the other choices, which thrift is compared with."""
-    return sum(map(math.sqrt, judged.agreement)) * judged.explained * thrift(judged, others)
+def first(values: Sequence[float], n_clusters: Sequence[int]) -> int:
+    """Which choice is taken: of those that are as good as the best the one of fewest clusters, n_clusters in all."""
+    as_good = [i for i, value in enumerate(values) if value >= (1 - AS_GOOD) * max(values)]
+    return min(as_good, key=lambda i: (n_clusters[i], -values[i]))

@@ -10,6 +10,8 @@ from scipy.optimize import linear_sum_assignment
 from datasets import DatasetSpec
 from factorial.features import both_kinds, to_pixels
 from factorial.fitting import best_fit, codes_of, least_squares
+from factorial.gain import gain_of_sums
+from factorial.views import FIGURE, SCENE, ViewFeatures, fit_views
 from readers.stored import StoredImages
 from tuning.criterion import Judgement
 
@@ -27,12 +29,14 @@ class Halves:
     def __init__(self, images: np.ndarray | StoredImages, spec: DatasetSpec, seed: int):
         """Draw at most MAX_IMAGES of the images by the seed. spec: that of the data set."""
         self.spec = spec
-        self.chosen = np.random.default_rng(seed).permutation(len(images))[:MAX_IMAGES]  # (N,): which images of the set
-        self.images = images[self.chosen]
+        self.images = images[drawn(len(images), seed)]
         self.split(seed)
         pixels = to_pixels(self.images)
         self.kinds = [features(pixels)[:, :MAX_FEATURES] for features in both_kinds(pixels, seed)]
         self.f = self.kinds[0]  # (N, d)
+        shaped = pixels.reshape(self.images.shape)
+        views = [ViewFeatures(kind, shaped, seed) for kind in (FIGURE, SCENE)]
+        self.views = {v.kind: [f[:, :MAX_FEATURES] for f in v.apart(pixels)] for v in views if v.are_told}
 
     def split(self, seed: int) -> None:
         """Split the images into other halves, by the seed."""
@@ -44,47 +48,62 @@ class Halves:
         return ~self.is_first if half else self.is_first
 
     def factorial_codes(self, half: int, n_clusters: Sequence[int], seed: int) -> np.ndarray:
-        """The codes (N, J) of all images by a factorial clustering of one half: the best of some starts."""
+        """The codes (N, J) of all images by a factorial clustering of one half, as a training starts from."""
         rng, rows = np.random.default_rng([seed, half]), self.rows(half)
-        kind, centres = best_fit([f[rows] for f in self.kinds], n_clusters, rng, N_STARTS, N_KEPT)
-        return codes_of(self.kinds[kind], centres)
+        which, centres = best_fit([f[rows] for f in self.kinds], n_clusters, rng, N_STARTS, N_KEPT)
+        f, views = self.kinds[which], {kind: f for kind, f in self.views.items() if len(f) >= len(n_clusters)}
+        found = [(gain_of_sums(f[rows], centres, rng) if views else 0.0, f, centres)]
+        for kind, parts in views.items():
+            fitted = fit_views([part[rows] for part in parts], n_clusters, kind.any_others, rng)
+            found.append((fitted.gain, np.concatenate(parts, axis=1), fitted.centres))
+        _, f, centres = max(found, key=lambda one: one[0])
+        return codes_of(f, centres)
 
     def judge(self, codes: Sequence[np.ndarray], n_clusters: Sequence[int]) -> Judgement:
-        """Judge codes, (N, J) of all images, that were learned from half 0 or, where there are two, from each half."""
-        errors = [self._held_out_error(c, self.rows(half), n_clusters) for half, c in enumerate(codes)]
-        total = float(((self.f - self.f.mean(axis=0)) ** 2).sum(axis=1).mean())
-        perplexities = [[float(np.exp(entropy(column))) for column in c.T] for c in codes]
-        agreement = matched_ami(*codes) if len(codes) == 2 else np.ones(len(n_clusters))
-        return Judgement(
-            explained=max(0.0, 1 - float(np.mean(errors)) / max(total, 1e-12)),
-            agreement=agreement.clip(0).tolist(),
-            vocabulary=float(np.sum(np.mean(perplexities, axis=0))),
-        )
+        """Judge codes, (N, J) of all images, that were learned from half 0 or, where there are two, from each half.
 
-    def _held_out_error(self, codes: np.ndarray, rows: np.ndarray, n_clusters: Sequence[int]) -> float:
-        """Mean squared error on the other rows, of centres that are fitted to the images of these rows."""
+        With one there is nothing to agree with: what the choice may come to at best.
+        """
+        explained = [self._explained(c, self.rows(half), n_clusters) for half, c in enumerate(codes)]
+        independence = [1 - _overlaps(c) for c in codes]
+        agreement = np.ones(len(n_clusters))
+        if len(codes) == 2:
+            agreement, partners = matched_ami(*codes)
+            explained[1], independence[1] = explained[1][partners], independence[1][partners]
+        lists = (agreement, np.mean(independence, axis=0), np.mean(explained, axis=0))
+        return Judgement(*(numbers.clip(0).tolist() for numbers in lists))
+
+    def _explained(self, codes: np.ndarray, rows: np.ndarray, n_clusters: Sequence[int]) -> np.ndarray:
+        """The share of the variance that each facet explains, (J,), of the other rows; centres are fitted to these."""
         q = [np.eye(K, dtype=self.f.dtype)[codes[:, j]] for j, K in enumerate(n_clusters)]
-        centres = least_squares(self.f[rows], [q_j[rows] for q_j in q])
-        residuals = self.f[~rows] - np.concatenate(q, axis=1)[~rows] @ centres
-        return float((residuals**2).sum(axis=1).mean())
+        centres = np.split(least_squares(self.f[rows], [q_j[rows] for q_j in q]), np.cumsum(n_clusters)[:-1])
+        rest = self.f[~rows] - self.f[~rows].mean(axis=0)
+        covariances = [float((q_j[~rows] @ m * rest).sum()) for q_j, m in zip(q, centres, strict=True)]
+        return np.array(covariances) / max(float((rest**2).sum()), 1e-12)
 
 
-def entropy(clusters: np.ndarray) -> float:
-    """The entropy in nats of how often each cluster occurs in (N,)."""
-    shares = np.bincount(clusters) / len(clusters)
-    return float(-sum(share * np.log(share) for share in shares if share > 0))
+def drawn(n_images: int, seed: int) -> np.ndarray:
+    """Which images of a set are searched: (N,)."""
+    return np.random.default_rng(seed).permutation(n_images)[:MAX_IMAGES]
 
 
-def matched_ami(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Adjusted mutual information of columns of (N, J) and (N, L), matched one to one: one number per column of first.
+def matched_ami(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Adjusted mutual information of columns of (N, J) and (N, L), matched one to one.
 
-    A column of first that finds no partner has 0, and so has a constant one.
+    Returns one number per column of first, and the column of second that it was matched with, -1 for none. A column
+    that finds no partner has 0, and so has a constant one.
     """
     table = np.array([[_ami(a, b) for b in second.T] for a in first.T])  # (J, L)
     i, j = linear_sum_assignment(table, maximize=True)
-    matched = np.zeros(len(table))
-    matched[i] = table[i, j]
-    return matched
+    matched, partners = np.zeros(len(table)), np.full(len(table), -1)
+    matched[i], partners[i] = table[i, j], j
+    return matched, partners
+
+
+def _overlaps(codes: np.ndarray) -> np.ndarray:
+    """How much each facet of codes (N, J) has in common with another: the largest AMI, (J,)."""
+    facets = list(enumerate(codes.T))
+    return np.array([max((_ami(a, b) for j, b in facets if j != i), default=0.0) for i, a in facets]).clip(0)
 
 
 def _ami(a: np.ndarray, b: np.ndarray) -> float:

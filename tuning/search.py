@@ -34,6 +34,9 @@ CLUSTERS_SHARE = 0.6
 """Of the time: for numbers of clusters; the rest is for trainings of the best."""
 FIRST_LINE = "# settings that tune.py has chosen"
 """Of the file that it writes."""
+MIN_IMAGES = 20
+"""Training images without which nothing is searched: halves of ten hold no more than a few clusters."""
+BAR = "{l_bar}{bar}| {n_fmt} of {total_fmt} s{postfix}"
 
 
 def tune(config: Config, options: TuneOptions) -> int:
@@ -50,7 +53,7 @@ def tune(config: Config, options: TuneOptions) -> int:
     folder = Path(config.results_dir) / f"{config.data_name}_tune"
     if config.dry_run:
         limits = f"J from 1 to {options.max_facets}, K_j from 2 to {options.max_clusters}"
-        print(f"{folder}: {limits}, {options.minutes} minutes with {options.workers} at a time")
+        print(f"{folder}: {limits}; minutes: {options.minutes}, workers: {options.workers}")
         return 0
     make_folder(folder)
     output = Path(options.output) if options.output else folder / "tuned.yml"
@@ -81,8 +84,18 @@ def chosen_settings(config: Config, best: Tried) -> dict[str, object]:
 
 
 def open_search(config: Config, options: TuneOptions, stage: int) -> Search:
-    """The search of a stage: 0 for clusters, 1 for trainings of the best of them."""
-    dataset = load_dataset(config, torch.device("cpu"))
+    """The search of a stage: 0 for clusters, 1 for trainings of the best of them.
+
+    Raises:
+        UserError: there are too few images, or what load_dataset and Search raise.
+    """
+    fewest = dataclasses.replace(config, n_clusters_j_list=[2] * config.J_n_mixtures)  # the search has its own
+    dataset = load_dataset(fewest, torch.device("cpu"))
+    if len(dataset.train) < MIN_IMAGES:
+        raise UserError(
+            f"{config.data_name}: {len(dataset.train)} images to train on are too few to learn from each half of them; "
+            f"tune.py needs at least {MIN_IMAGES}"
+        )
     halves = Halves(on_host(dataset.train.images), dataset.spec, config.seed)
     database = Database(options.storage or "")
     clusters = ClusterSearch(config, halves, database, options.max_facets, options.max_clusters)
@@ -101,7 +114,7 @@ def _work_together(config: Config, options: TuneOptions, stage: int, seconds: fl
     try:
         for other in others:
             other.start()
-        with tqdm(total=round(seconds), desc=search.stage, unit="s") as bar:
+        with tqdm(total=round(seconds), desc=search.stage, bar_format=BAR) as bar:
             _work_on(search, options.workers, seconds, 0, partial(_show, bar))
     except BaseException:
         for other in others:
@@ -142,6 +155,6 @@ def _work_on(
 
 def _show(bar: tqdm[NoReturn], spent: float, best: Sequence[Tried]) -> None:
     """Move the bar to the seconds spent, and name the best choice."""
-    bar.update(spent - bar.n)
+    bar.update(round(spent) - bar.n)
     if best:
         bar.set_postfix_str(f"{len(best)} choices, best {list(best[0].choice.n_clusters)}")

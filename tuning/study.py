@@ -6,8 +6,10 @@ other half would not bring it among the best, it is pruned there.
 
 from __future__ import annotations
 
+import base64
 import logging
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from statistics import mean
@@ -22,7 +24,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from config import Config
 from settings.comparing import different_settings, portable_settings
 from sweeps.database import Database
-from tuning.criterion import Judgement, average, value
+from tuning.criterion import Judgement, average, first
 from tuning.halves import Halves
 from tuning.trained import Choice, train_half
 from utils import UserError
@@ -51,7 +53,6 @@ class Tried(NamedTuple):
     choice: Choice
     judged: Judgement
     value: float
-    """Beside all other choices."""
     facts: dict[str, float]
     """elbo, held out in nats per image, and sigma; nothing where nothing was trained."""
     n_trials: int = 1
@@ -82,15 +83,19 @@ class Search:
             )
             if "settings" not in self.study.user_attrs:
                 self.study.set_user_attr("checksum", halves.spec.checksum)
+                self.study.set_user_attr("criterion", Judgement._fields)
                 self.study.set_user_attr("settings", portable_settings(config))
             before, directions = self.study.user_attrs, self.study.directions
         if directions != [StudyDirection.MAXIMIZE] or not isinstance(before["settings"], dict):
             raise UserError(f"{self.study.study_name!r} in {database.shown} is no search; name another --storage")
         different = different_settings(before["settings"], config)
-        if different or before.get("checksum") != halves.spec.checksum:
+        if not different and before.get("checksum") != halves.spec.checksum:
+            different = "images"
+        if not different and tuple(before.get("criterion", ())) != Judgement._fields:
+            different = "criterion"
+        if different:
             raise UserError(
-                f"{database.shown} holds a search with other {different or 'images'}; name another one by --storage, "
-                "or delete it"
+                f"{database.shown} holds a search with other {different}; name another one by --storage, or delete it"
             )
 
     def define(self, trial: Trial) -> Choice:
@@ -104,10 +109,6 @@ class Search:
     def learn(self, choice: Choice, half: int, seed: int) -> tuple[np.ndarray, dict[str, float]]:
         """What half 0 or 1 teaches: the codes (N, J) of all images, and facts to be shown."""
         raise NotImplementedError
-
-    def peers(self) -> list[Judgement]:
-        """What is said of every choice on average: thrift is compared with it."""
-        return [average(_judgements(trials)) for trials in self._choices().values()]
 
     def _choices(self) -> dict[Choice, list[FrozenTrial]]:
         """Choice -> its trials that came to their end."""
@@ -130,14 +131,18 @@ class Search:
         return sum(trial.duration.total_seconds() for trial in self.trials(*FINISHED) if trial.duration)
 
     def tried(self) -> list[Tried]:
-        """Every choice that was tried to its end, the best first."""
-        peers, tried = self.peers(), []
+        """Every choice that was tried to its end, in the order in which they would be taken."""
+        tried = []
         for choice, trials in self._choices().items():
             judgements, facts = _judgements(trials), [trial.user_attrs["facts"] for trial in trials]
-            worth = mean(value(judged, peers) for judged in judgements)
+            worth = mean(judged.value for judged in judgements)
             means = {name: mean(one[name] for one in facts) for name in facts[0]}
             tried.append(Tried(choice, average(judgements), worth, means, len(trials)))
-        return sorted(tried, key=lambda one: -one.value)
+        in_order = []
+        while tried:
+            i = first([one.value for one in tried], [sum(one.choice.n_clusters) for one in tried])
+            in_order.append(tried.pop(i))
+        return in_order
 
     # --- one trial
 
@@ -149,16 +154,18 @@ class Search:
             UserError: every trial so far has failed.
         """
         self.halves.split(seed)
-        params = self._next(seed)
+        params = self._next()
         with self.database.asked(), _unworried():
-            self.study.enqueue_trial(params)
-            trial = self.study.ask()  # its own, or that of a worker which asked at the same moment
+            self.study.sampler = TPESampler(n_startup_trials=N_RANDOM, seed=seed, multivariate=True, group=True)
+            if params:
+                self.study.enqueue_trial(params)
+            trial = self.study.ask()  # what waits may be of a worker which asked at the same moment
         state, result = TrialState.FAIL, None
         try:
             result = self._try(trial, seed)
             state = TrialState.PRUNED if result is None else TrialState.COMPLETE
         except UserError as error:
-            log.warning("%s: %s", params, error)
+            log.warning("%s: %s", trial.params, error)
             trial.set_user_attr("error", str(error))
         finally:
             with self.database.asked():
@@ -167,8 +174,8 @@ class Search:
         if len(errors) >= N_FAILED and not self.trials(TrialState.COMPLETE, TrialState.PRUNED):
             raise UserError(f"all {len(errors)} trials of {self.stage} failed, the last by: {errors[-1]}")
 
-    def _next(self, seed: int) -> dict[str, Any]:
-        """What to try next: the start of the search, a doubtful choice again, or a new one."""
+    def _next(self) -> dict[str, Any]:
+        """What to try next: the start of the search, or a doubtful choice again; nothing where the sampler decides."""
         n_before, starts = len(self.trials(*FINISHED)), self.starts()
         if n_before < len(starts):
             return starts[n_before]
@@ -176,26 +183,7 @@ class Search:
             for one in self.tried():
                 if one.n_trials < N_REPEATS:
                     return self._choices()[one.choice][0].params
-        return self._suggest(seed)
-
-    def _suggest(self, seed: int) -> dict[str, Any]:
-        """What to try next, by a sampler that sees every trial valued beside all trials there are by now.
-
-        A thrifty choice makes wasteful ones look worse, which Optuna's own record of them does not follow.
-        """
-        peers = self.peers()
-        with _unworried():
-            sampler = TPESampler(n_startup_trials=N_RANDOM, seed=seed, multivariate=True, group=True)
-        present = optuna.create_study(sampler=sampler, direction="maximize")
-        for trial in self.trials(TrialState.COMPLETE, TrialState.PRUNED):
-            if "judged" in trial.user_attrs:
-                worth = value(Judgement(**trial.user_attrs["judged"]), peers)
-                present.add_trial(
-                    optuna.trial.create_trial(params=trial.params, distributions=trial.distributions, value=worth)
-                )
-        suggested = present.ask()
-        self.define(suggested)
-        return suggested.params
+        return {}
 
     def _try(self, trial: Trial, seed: int) -> float | None:
         """The value of a trial's choice; None where it is pruned."""
@@ -207,18 +195,18 @@ class Search:
             codes.append(one)
             found.append(facts)
             judged = self.halves.judge(codes, choice.n_clusters)
-            trial.set_user_attr("judged", judged._asdict())
-            worth = value(judged, self.peers())
             if half == 0:
-                trial.report(worth, 0)
-                if is_new and worth < self.least():
+                trial.report(judged.value, 0)
+                if is_new and judged.value < self.least():
                     return None
+        trial.set_user_attr("judged", judged._asdict())
         trial.set_user_attr("facts", {name: mean(facts[name] for facts in found) for name in found[0]})
-        return worth
+        trial.set_user_attr("codes", [_packed(one) for one in codes])
+        return judged.value
 
     def least(self) -> float:
         """The value below which no trial is of interest."""
-        best = [tried.value for tried in self.tried()]
+        best = sorted((tried.value for tried in self.tried()), reverse=True)
         return best[SHORTLIST - 1] if len(best) >= SHORTLIST else 0.0
 
 
@@ -239,6 +227,18 @@ def _judgements(trials: Sequence[FrozenTrial]) -> list[Judgement]:
 def _read(choice: dict[str, Any]) -> Choice:
     """A choice as a data base gives it back."""
     return Choice(tuple(choice["n_clusters"]), tuple(choice["z_dims"]), choice["sigma_factor"])
+
+
+def _packed(codes: np.ndarray) -> str:
+    """Codes (N, J) as a text of a few kilobytes."""
+    return base64.b64encode(zlib.compress(codes.astype("<u2").tobytes())).decode()
+
+
+def codes_found(trial: FrozenTrial) -> list[np.ndarray]:
+    """What a trial that came to its end learned from each half: two arrays (N, J) int64."""
+    J = len(trial.user_attrs["choice"]["n_clusters"])
+    packed = (zlib.decompress(base64.b64decode(text)) for text in trial.user_attrs["codes"])
+    return [np.frombuffer(codes, "<u2").reshape(-1, J).astype(np.int64) for codes in packed]
 
 
 class ClusterSearch(Search):
@@ -275,11 +275,6 @@ class TrainingSearch(Search):
         super().__init__(config, halves, database)
         self.shortlist = {" ".join(map(str, tried.choice.n_clusters)): tried.choice for tried in before[:SHORTLIST]}
         self.name = " or ".join(self.shortlist)  # Optuna wants another name for another list, after a longer search
-        self.before = [tried.judged for tried in before]
-
-    def peers(self) -> list[Judgement]:
-        """Those of both stages."""
-        return self.before + super().peers()
 
     def starts(self) -> list[dict[str, Any]]:
         """The best numbers of clusters with everything else as it is configured."""
