@@ -41,6 +41,7 @@ def test_the_value_counts_facets_by_what_they_tell():
     """By hand: (0.6 + 0.3 + 0 + 0)^2 * 1 with roots of 0.36 and 0.09."""
     judged = Judgement([0.8, 1.0, 0.0, 1.0], [1.0, 0.5, 1.0, 0.0], [0.45, 0.18, 0.2, 0.17])
     assert judged.value == pytest.approx(0.81)
+    assert judged.idle == [False, False, True, True]
     alone, alike = Judgement([0.7], [1.0], [0.8]), Judgement([0.7, 0.7], [1.0, 1.0], [0.4, 0.4])
     assert alike.value == pytest.approx(2 * alone.value)
 
@@ -125,6 +126,23 @@ def test_a_search_prunes_repeats_the_best_and_does_not_mix_with_another(tmp_path
     halves.spec = DatasetSpec("parts", (1, 8, 8), "normal", "sigmoid", 240, 60, (), (), checksum=2)
     with pytest.raises(UserError, match="holds a search with other images"):
         ClusterSearch(again.config, halves, again.database, 2, 6)
+
+
+def test_the_best_choice_is_tried_without_the_facets_that_add_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(ClusterSearch, "n_first", 1)
+    monkeypatch.setattr("tuning.study.REPEAT_EVERY", 1)
+    images, codes = parts(100, [4, 3])
+    search = search_in(tmp_path, images, max_facets=3)
+    constant = np.zeros(len(codes), int)
+    found = np.column_stack([codes[drawn(100, 0)], constant])
+    monkeypatch.setattr(search, "learn", lambda choice, half, seed: (found[:, : len(choice.n_clusters)], {}))
+    monkeypatch.setattr(search, "starts", lambda: [{"J": 3, "K_0_of_3": 3, "K_1_of_3": 2, "K_2_of_3": 4}])
+    search.step(0)
+    assert search.tried()[0].judged.idle == [False, False, True]
+    search.step(1)
+    assert search.tried()[0].choice.n_clusters == (4, 3)
+    search.step(2)  # there is nothing left to leave out
+    assert search.tried()[0].n_trials == 2
 
 
 def test_an_interrupted_trial_is_noted_and_a_failing_one_is_told(tmp_path, monkeypatch):
@@ -265,4 +283,6 @@ def test_the_reasons_name_numbers_that_were_measured():
     said = reasons([best, second])
     assert "2 facets of 4 and 3 clusters" in said and "0.98, 0.75" in said and "91 percent" in said
     assert "numbers of clusters, 6, come to 0.50" in said
-    assert len(table([best, second]).splitlines()) == 3
+    assert len(table([best, second]).splitlines()) == 3 and "adds nothing" not in said
+    idle = Tried(Choice((4, 3), (10, 5)), Judgement([0.98, 0.0], [1, 1], [0.5, 0.41]), 1.6, facts)
+    assert "Without facet 1, which adds nothing, it would be as good" in reasons([idle])

@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 AS_GOOD = 0.05
 """What is worth less than the best by no more than this share is as good: values differ by it on other halves."""
+IDLE = 0.01
+"""A facet of this share of all facets' worth adds nothing."""
 
 
 class Judgement(NamedTuple):
@@ -32,10 +34,20 @@ class Judgement(NamedTuple):
     the facet's part of the sum, as a share of the variance of the images."""
 
     @property
+    def worths(self) -> list[float]:
+        """Of each facet."""
+        facets = zip(self.agreement, self.independence, self.explained, strict=True)
+        return [a * i * e for a, i, e in facets]
+
+    @property
     def value(self) -> float:
         """The criterion."""
-        facets = zip(self.agreement, self.independence, self.explained, strict=True)
-        return sum(math.sqrt(a * i * e) for a, i, e in facets) ** 2 * sum(self.explained)
+        return sum(map(math.sqrt, self.worths)) ** 2 * sum(self.explained)
+
+    @property
+    def idle(self) -> list[bool]:
+        """Which facets add nothing."""
+        return [worth <= IDLE * sum(self.worths) for worth in self.worths]
 
 
 def average(judgements: Sequence[Judgement]) -> Judgement:

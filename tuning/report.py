@@ -36,6 +36,8 @@ def reasons(tried: Sequence[Tried]) -> str:
         f"(AMI; 1 is the same, 0 is chance). Together they explain {100 * sum(best.judged.explained):.0f} percent of "
         "how the images differ."
     )
+    if idle := [str(j) for j, is_idle in enumerate(best.judged.idle) if is_idle]:
+        text += f" Without facet {' and '.join(idle)}, which adds nothing, it would be as good."
     others = [other for other in tried if other.choice.n_clusters != best.choice.n_clusters]
     if others and best.value > 0:
         K = " and ".join(map(str, others[0].choice.n_clusters))

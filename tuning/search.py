@@ -63,10 +63,13 @@ def tune(config: Config, options: TuneOptions) -> int:
     options = dataclasses.replace(options, storage=address)
     try:
         _work_together(config, options, 0, 60 * options.minutes * CLUSTERS_SHARE)
+        logging.disable(logging.INFO)  # the images were named, and every training would say what it starts from
         best = _work_together(config, options, 1, 60 * options.minutes * (1 - CLUSTERS_SHARE))
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on")
         return INTERRUPTED
+    finally:
+        logging.disable(logging.NOTSET)
     settings = chosen_settings(config, best[0])
     text = f"{FIRST_LINE}\n{yaml.safe_dump(settings, sort_keys=False)}"
     write_atomically(output, lambda path: path.write_text(text))

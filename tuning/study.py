@@ -34,7 +34,8 @@ log = logging.getLogger(__name__)
 N_RANDOM = 20
 """Trials at random before the sampler learns from them."""
 REPEAT_EVERY, N_REPEATS = 3, 3
-"""Every third trial after these repeats the best choice that was tried fewer than three times, on other halves."""
+"""Every third trial after these repeats the best choice that was tried fewer than three times, on other halves, or
+leaves out its facets that add nothing."""
 SHORTLIST = 3
 """The best numbers of clusters, which are trained. A trial that cannot come among them is pruned."""
 Z_DIMS, SIGMA_FACTORS = (2, 5, 10), (1.0, 0.5, 2.0)
@@ -181,8 +182,14 @@ class Search:
             return starts[n_before]
         if n_before >= self.n_first and n_before % REPEAT_EVERY == 0:
             for one in self.tried():
+                if shorter := self.without_idle(one):
+                    return shorter
                 if one.n_trials < N_REPEATS:
                     return self._choices()[one.choice][0].params
+        return {}
+
+    def without_idle(self, one: Tried) -> dict[str, Any]:
+        """The parameters of a choice without the facets that add nothing to it; nothing where it has none."""
         return {}
 
     def _try(self, trial: Trial, seed: int) -> float | None:
@@ -258,6 +265,14 @@ class ClusterSearch(Search):
         n_clusters = [trial.suggest_int(f"K_{j}_of_{J}", 2, self.max_clusters, log=True) for j in range(J)]
         dims = self.config.z_j_dim_list
         return Choice(tuple(sorted(n_clusters, reverse=True)), tuple([*dims[:1] * (J - len(dims)), *dims][-J:]))
+
+    def without_idle(self, one: Tried) -> dict[str, Any]:
+        """J and K_j of the others; nothing where that was tried already, too."""
+        K = [K for K, is_idle in zip(one.choice.n_clusters, one.judged.idle, strict=True) if not is_idle]
+        known = {choice.n_clusters for choice in self._choices()}
+        if tuple(K) in known or not K:
+            return {}
+        return {"J": len(K)} | {f"K_{j}_of_{len(K)}": K_j for j, K_j in enumerate(K)}
 
     def learn(self, choice: Choice, half: int, seed: int) -> tuple[np.ndarray, dict[str, float]]:
         """A factorial clustering of one half."""
