@@ -11,6 +11,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,7 @@ class ReferenceCase:
             return DatasetSpec("reference", (1, 28, 28), "bernoulli", "sigmoid", 0)
         return DatasetSpec("reference", (3, 32, 32), "normal", self.hyperparameters["activation_x_hat_z"], 0)
 
+    @cached_property
     def published_weights(self) -> dict[str, torch.Tensor]:
         """Weights drawn by the rule of the reference numbers, under the published names."""
         rng = np.random.default_rng(self.seed)
@@ -145,7 +147,7 @@ class ReferenceCase:
     def model(self) -> MFCVAE:
         """Our model with the reference weights, in eval mode."""
         model = MFCVAE(self.config, self.spec)
-        model.load_state_dict(from_published(self.published_weights(), model, self.config))
+        model.load_state_dict(from_published(self.published_weights, model, self.config))
         return model.eval()
 
     def x(self) -> torch.Tensor:

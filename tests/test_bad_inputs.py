@@ -328,17 +328,9 @@ def test_an_optional_package_that_is_absent_or_broken_is_named(error):
 # --- as a program
 
 
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        (["--bacth_size", "7"], "did you mean '--batch_size'?"),
-        pytest.param(["--n_clusters_j_list", "3", "9999"], "use fewer clusters", marks=pytest.mark.slow),
-        pytest.param(["--overwrite", "--results_dir", "/dev/null"], "cannot create the folder", marks=pytest.mark.slow),
-    ],
-)
-def test_the_program_says_one_line_and_exits_with_2(tmp_path, flags, words):
-    command = [sys.executable, str(ROOT / "train.py"), *tiny(tmp_path, *flags)]
+def test_the_program_says_one_line_and_exits_with_2(tmp_path):
+    command = [sys.executable, str(ROOT / "train.py"), *tiny(tmp_path, "--bacth_size", "7")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=100, check=False)
     assert done.returncode == 2
     assert re.fullmatch(r"error: [^\n]+\n", done.stderr)
-    assert words in done.stderr
+    assert "did you mean '--batch_size'?" in done.stderr

@@ -6,6 +6,7 @@ from interrupts import run_script
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
+from programs import Program
 from test_train import HERE, NO_FIGURES, SMALL, metrics_of
 
 import start_sweep
@@ -56,10 +58,14 @@ def start(script: Path, *argv: str) -> subprocess.Popen:
 
 
 def by_two(script: Path, *argv: str, status: int = 0) -> str:
-    """What two processes say until they end."""
-    with start(script, *argv) as run:
-        said, _ = run.communicate(timeout=300)
-    assert run.returncode == status, said
+    """What two processes of a script say until they end, which are told by variables what torchrun tells its own."""
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        port = str(place.getsockname()[1])
+    told = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    ranks = [Program(script, *argv, env=told | {"RANK": rank, "LOCAL_RANK": rank}) for rank in "01"]
+    said = "".join(rank.communicate(timeout=300)[0] for rank in ranks)
+    assert [rank.returncode for rank in ranks] == [status] * 2, said
     return said
 
 
@@ -71,7 +77,8 @@ def quick_script(folder: Path, waits: bool = False) -> Path:
     script = folder / "quick.py"
     script.write_text(
         f"""
-import os, time, train
+import os, time, torch, train
+torch.set_num_threads(1)
 from factorial import clustering
 clustering.N_STARTS = clustering.N_KEPT = 1
 train_epoch = train.train_epoch
@@ -156,7 +163,7 @@ def test_processes_that_see_different_images_are_refused(tmp_path):
         f"sys.argv += ['--data_dir', {str(tmp_path)!r} + '/' + os.environ['RANK']]\n"
         "train.run_script(train.main)\n"
     )
-    said = by_two(script, *words(tmp_path, "run", "--dataset", "npy", "--image_size", "4"), status=1)
+    said = by_two(script, *words(tmp_path, "run", "--dataset", "npy", "--image_size", "4"), status=2)
     assert said.count("error: ") == 1
     assert "the processes see different images: number 1 has 32 for training and 8 for the test with checksum" in said
 

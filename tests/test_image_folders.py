@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import time
-import warnings
+import zlib
 from pathlib import Path
 
 import pytest
@@ -197,33 +197,42 @@ def test_frames_that_are_not_read_are_counted(suffix, tmp_path, caplog):
 # --- large pictures
 
 
+def claiming(path: Path, width: int, height: int) -> Path:
+    """A picture whose header says another size; its pixels are not there."""
+    content = bytearray(picture(path).read_bytes())
+    content[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.filterwarnings("error")
 def test_a_picture_over_the_limit_of_pixels_names_the_setting_that_raises_it(tmp_path, caplog):
-    """Of 182 million pixels; Pillow calls it a decompression bomb."""
-    path = tmp_path / "scan.png"
-    Image.new("1", (14_000, 13_000), 1).save(path)
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        with pytest.raises(UserError, match="1 of 1 images cannot be read"):
-            read_all(ImageFiles([path], (1, 2, 2)))
-        limit = Image.MAX_IMAGE_PIXELS
-        images, _ = read_all(ImageFiles([path], (1, 2, 2), max_megapixels=183))
-    assert (images == 255).all()
-    assert limit == Image.MAX_IMAGE_PIXELS == 89_478_485  # Pillow's own
-    assert not said
+    """Of 182 million pixels; Pillow warns of half as many."""
+    path = claiming(tmp_path / "scan.png", 14_000, 13_000)
+    with pytest.raises(UserError, match="1 of 1 images cannot be read"):
+        read_all(ImageFiles([path], (1, 2, 2)))
+    assert Image.MAX_IMAGE_PIXELS == 89_478_485  # Pillow's own
     [record] = [record for record in caplog.records if "cannot read" in record.getMessage()]
     assert record.getMessage() == (
         f"cannot read {path}: 14000 x 13000 pixels: more than --max_megapixels 179; raise it if the picture is what it seems"
     )
 
 
-def test_a_picture_far_over_the_limit_is_not_called_a_bomb(tmp_path, caplog):
-    path = picture(tmp_path / "a.png")
-    content = bytearray(path.read_bytes())
-    content[16:24] = (60_000).to_bytes(4, "big") * 2
-    import zlib
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("limit", [10, 40])
+def test_pillows_own_limit_does_not_hold(tmp_path, monkeypatch, limit):
+    """It warns over its limit and refuses more than twice as many pixels; afterwards it holds again, for others."""
+    Image.new("1", (9, 9), 1).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    assert (read_all(ImageFiles([tmp_path / "a.png"], (1, 2, 2), max_megapixels=82e-6))[0] == 255).all()
+    with pytest.raises(UserError, match="1 of 1 images cannot be read"):
+        read_all(ImageFiles([tmp_path / "a.png"], (1, 2, 2), max_megapixels=80e-6))
+    assert limit == Image.MAX_IMAGE_PIXELS
 
-    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
-    path.write_bytes(content)
+
+def test_a_picture_far_over_the_limit_is_not_called_a_bomb(tmp_path, caplog):
+    path = claiming(tmp_path / "a.png", 60_000, 60_000)
     [batch] = open_images([str(path)], (1, 2, 2)).batches(1)
     assert batch.unreadable
     [record] = caplog.records

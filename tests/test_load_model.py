@@ -123,7 +123,7 @@ def test_a_shipped_model_is_the_published_one(tmp_path, monkeypatch):
 def test_published_weights_come_back_unchanged(case, tmp_path):
     """Published names, shapes and values -> our model -> the same again."""
     _, config = with_data_set(case)
-    weights = case.published_weights()
+    weights = case.published_weights
     extras = {"device": "cuda:3", "in_dim": 784, "lr_decay": 0.9, "likelihood_model": "Gaussian", "user": None}
     settings = dataclasses.asdict(config) | extras | {"config_args_path": "", "wandb_mode": "something"}
     if config.model_type == "fc_vlae":

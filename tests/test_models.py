@@ -10,7 +10,7 @@ from torch import nn
 from config import build_config
 from conv_vlae import ConvLadderEncoder
 from datasets import DatasetSpec
-from load_model import load_model_from_save_dict, published_name, save_model
+from load_model import empty_model, load_model_from_save_dict, published_name, save_model
 from mfcvae import MFCVAE
 from progressive import full_coefficients, progressive_coefficients
 
@@ -100,7 +100,6 @@ def test_channels_double_up_to_512():
     [
         (0.25, [16, 32, 64, 128, 128]),
         (0.001, [1] * 5),
-        pytest.param(2, [128, 256, 512, 1024, 1024], marks=pytest.mark.slow),
     ],
 )
 def test_conv_width_is_a_share_of_the_published_channels(width, expected, tmp_path):
@@ -112,6 +111,12 @@ def test_conv_width_is_a_share_of_the_published_channels(width, expected, tmp_pa
     z = [torch.randn(2, D) for D in config.z_j_dim_list]
     assert found.conv_width == width
     torch.testing.assert_close(loaded.eval().decode(z), model.eval().decode(z))
+
+
+def test_conv_width_may_be_more_than_the_published_channels():
+    config = build_config(settings_for("conv_vlae", 5) | {"conv_width": 2})
+    model = empty_model(config, DatasetSpec("any", (3, 32, 32), "normal", None, 0))
+    assert [backbone[0][0].out_channels for backbone in model.encoder.backbone] == [128, 256, 512, 1024, 1024]
 
 
 @pytest.mark.parametrize("model_type", ["fc_vlae", "conv_vlae", "fc_per_facet_enc_shared_dec"])

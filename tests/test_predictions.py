@@ -33,7 +33,7 @@ def three() -> ReferenceCase:
     return ReferenceCase("fc_vlae_j3_full")
 
 
-def images(case: ReferenceCase, n: int = 40) -> torch.Tensor:
+def images(case: ReferenceCase, n: int = 16) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (n, *case.spec.image_shape), dtype=np.uint8))
 
 
@@ -43,7 +43,7 @@ def toy_predictions(clusters: list[int], confidences: list[float]) -> Prediction
 
 def test_predictions_are_the_models_evaluation(case):
     model, x, J = case.model(), images(case), case.config.J_n_mixtures
-    whole, terms = predict_with_terms(model, x, batch_size=40)
+    whole, terms = predict_with_terms(model, x, batch_size=16)
     with torch.no_grad():
         output = model(x / 255, sample=False)
     found = responsibilities(model, whole.means)
@@ -61,7 +61,7 @@ def test_predictions_are_the_models_evaluation(case):
 
 def test_without_terms_the_predictions_are_the_same(case):
     model, x = case.model(), images(case)
-    (full, _), short = predict_with_terms(model, x, batch_size=16), predict(model, x, batch_size=16)
+    (full, _), short = predict_with_terms(model, x, batch_size=9), predict(model, x, batch_size=9)
     for one, other in zip(full.means, short.means, strict=True):
         np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(full.clusters, short.clusters)
@@ -72,8 +72,8 @@ def test_nothing_changes_and_no_graph_is_built(case):
     model, x = case.model().train(), images(case)
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     before = random_states()
-    means = predict(model, x, batch_size=16).means
-    predict_with_terms(model, x, batch_size=16)
+    means = predict(model, x, batch_size=9).means
+    predict_with_terms(model, x, batch_size=9)
     responsibilities(model, means)
     reconstruct(model, means)
     sample_cluster_images(model, 0, Sampling(2, 1.0))

@@ -154,7 +154,16 @@ NOT_A_NUMBER = compiles(
 )
 
 
-CONVOLUTIONS = ("--model_type", "conv_vlae", "--activation", "elu", "--eval_batch_size", "100")  # running statistics
+CONVOLUTIONS = (
+    "--model_type",
+    "conv_vlae",
+    "--activation",
+    "elu",
+    "--conv_width",
+    "0.25",
+    "--eval_batch_size",
+    "100",
+)  # running statistics
 
 
 @pytest.fixture(scope="module")

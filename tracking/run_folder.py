@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 RUN_FILES = (
     *("config.yml", "metrics.jsonl", "checkpoint.pt", "save_dict.pt", "report.html", "figures", "evaluation", "wandb"),
 )
+PATIENCE_SECONDS = 2
+"""How long a folder may be locked before it counts as in use: another process's is_in_use holds it for a moment."""
 
 
 class InUse(UserError):
@@ -106,7 +108,7 @@ class RunFolder:
 
     def _claim(self) -> None:
         try:
-            self._lock.acquire(timeout=2)  # another process's is_in_use holds it for a moment
+            self._lock.acquire(timeout=PATIENCE_SECONDS)
         except Timeout:
             raise InUse(
                 f"{self.path} is in use: another process trains this run; wait for it, or choose another --run_name"
