@@ -128,10 +128,15 @@ def describe(record: Record) -> str:
     return f"{record['method']}, {record['set']}, seed {record['seed']}: {found} ({record['seconds']:.0f} s)"
 
 
+def methods_in(records: Sequence[Record]) -> list[str]:
+    """Those that were run, in the order of METHODS."""
+    return [name for name in METHODS if any(record["method"] == name for record in records)]
+
+
 def summarise(results: Path) -> None:
     """Write the table and the figure of a results file beside it."""
     records = read_results(results)
-    methods = [name for name in METHODS if any(record["method"] == name for record in records)]
+    methods = methods_in(records)
     table = results_table(records, methods)
     write_atomically(results.with_suffix(".md"), lambda path: path.write_text(table))
     save_figure(figure_of(records, methods), results.with_suffix(".png"))

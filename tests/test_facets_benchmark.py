@@ -328,3 +328,10 @@ def test_the_figure_shows_every_score(tmp_path):
 def test_a_figure_of_arrays_that_do_not_fit_is_refused():
     with pytest.raises(ValueError, match=r"2 rows and 1 methods, but means \(1, 1\)"):
         ami_figure(np.zeros((1, 1)), np.zeros((1, 1)), ["a", "b"], ["one"])
+
+
+def test_the_table_of_the_docs_is_that_of_the_results_that_are_kept():
+    root = facets.HERE.parent
+    records = read_results(root / "benchmarks" / "facets.jsonl")
+    table = results_table(records, facets.methods_in(records)).split("\n\n")[0]
+    assert table in (root / "docs" / "facets.md").read_text()
