@@ -302,6 +302,10 @@ def test_data_that_were_missing(tmp_path):
     assert train.main(argv) == 0
 
 
+def test_results_below_what_is_no_folder(tmp_path):
+    assert "cannot create the folder" in complaint(tiny(tmp_path, "--overwrite", "--results_dir", "/dev/null"))
+
+
 def test_a_run_that_failed_before_its_first_checkpoint(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(train.Training, "initialise", lambda *_: (_ for _ in ()).throw(UserError("stopped")))

@@ -123,12 +123,6 @@ CASES: dict[str, tuple[str, Callable[[Path], object], list[str], list[str]]] = {
     "a number that underflows": ("train", nothing, ["--init_lr", "1e-400"], ["init_lr", "greater than 0"]),
     "a number in C's hexadecimal": ("train", nothing, ["--init_lr", "0x1p-3"], ["init_lr = '0x1p-3'"]),
     "more clusters than images": ("train", nothing, ["--n_clusters_j_list", "3", "9999"], ["use fewer clusters"]),
-    "results in a file": (
-        "train",
-        nothing,
-        ["--overwrite", "--results_dir", "/dev/null"],
-        ["cannot create the folder"],
-    ),
     "no list": ("train", nothing, ["--z_j_dim_list", "null"], ["z_j_dim_list"]),
     "truth in a list": ("train", nothing, ["--z_j_dim_list", "true", "true"], ["z_j_dim_list"]),
     "a name with a line end": ("train", nothing, ["--run_name", "a\nb"], ["run_name"]),
