@@ -128,21 +128,27 @@ def test_a_search_prunes_repeats_the_best_and_does_not_mix_with_another(tmp_path
         ClusterSearch(again.config, halves, again.database, 2, 6)
 
 
-def test_the_best_choice_is_tried_without_the_facets_that_add_nothing(tmp_path, monkeypatch):
+def test_the_best_choice_is_tried_with_one_facet_more_or_less(tmp_path, monkeypatch):
     monkeypatch.setattr(ClusterSearch, "n_first", 1)
-    monkeypatch.setattr("tuning.study.REPEAT_EVERY", 1)
+    monkeypatch.setattr("tuning.study.REFINE_EVERY", 1)
     images, codes = parts(100, [4, 3])
-    search = search_in(tmp_path, images, max_facets=3)
-    constant = np.zeros(len(codes), int)
-    found = np.column_stack([codes[drawn(100, 0)], constant])
-    monkeypatch.setattr(search, "learn", lambda choice, half, seed: (found[:, : len(choice.n_clusters)], {}))
-    monkeypatch.setattr(search, "starts", lambda: [{"J": 3, "K_0_of_3": 3, "K_1_of_3": 2, "K_2_of_3": 4}])
-    search.step(0)
-    assert search.tried()[0].judged.idle == [False, False, True]
-    search.step(1)
-    assert search.tried()[0].choice.n_clusters == (4, 3)
-    search.step(2)  # there is nothing left to leave out
-    assert search.tried()[0].n_trials == 2
+    found = np.column_stack([codes[drawn(100, 0)], np.zeros(100, int)])
+    tried = []
+
+    def learn(choice, half, seed):
+        tried.extend([choice.n_clusters] * (half == 0))
+        return found[:, : len(choice.n_clusters)] % choice.n_clusters, {}
+
+    for start, last in (((4, 3, 2), 5), ((6, 3), 2)):
+        (tmp_path / str(start)).mkdir()
+        search = search_in(tmp_path / str(start), images, max_facets=3, max_clusters=12)
+        monkeypatch.setattr(search, "learn", learn)
+        params = {"J": len(start)} | {f"K_{j}_of_{len(start)}": K for j, K in enumerate(start)}
+        monkeypatch.setattr(search, "starts", lambda params=params: [params])
+        for seed in range(last):
+            search.step(seed)
+    assert tried[:5] == [(4, 3, 2), (4, 3), (3, 2, 2), (12,), (4, 3)]  # the last is the best once more
+    assert tried[5:] == [(6, 3), (3, 3, 2)]
 
 
 def test_an_interrupted_trial_is_noted_and_a_failing_one_is_told(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import math
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
@@ -31,11 +32,11 @@ from utils import UserError
 
 log = logging.getLogger(__name__)
 
-N_RANDOM = 20
+N_RANDOM = 12
 """Trials at random before the sampler learns from them."""
-REPEAT_EVERY, N_REPEATS = 3, 3
-"""Every third trial after these repeats the best choice that was tried fewer than three times, on other halves, or
-leaves out its facets that add nothing."""
+REFINE_EVERY, N_REPEATS = 2, 3
+"""Every second trial after these starts from the best choice: one near to it, where there is such, or the same on other
+halves, until that was tried three times."""
 SHORTLIST = 3
 """The best numbers of clusters, which are trained. A trial that cannot come among them is pruned."""
 Z_DIMS, SIGMA_FACTORS = (2, 5, 10), (1.0, 0.5, 2.0)
@@ -180,16 +181,16 @@ class Search:
         n_before, starts = len(self.trials(*FINISHED)), self.starts()
         if n_before < len(starts):
             return starts[n_before]
-        if n_before >= self.n_first and n_before % REPEAT_EVERY == 0:
+        if n_before >= self.n_first and n_before % REFINE_EVERY == 0:
             for one in self.tried():
-                if shorter := self.without_idle(one):
-                    return shorter
+                if near := self.near(one):
+                    return near
                 if one.n_trials < N_REPEATS:
                     return self._choices()[one.choice][0].params
         return {}
 
-    def without_idle(self, one: Tried) -> dict[str, Any]:
-        """The parameters of a choice without the facets that add nothing to it; nothing where it has none."""
+    def near(self, one: Tried) -> dict[str, Any]:
+        """The parameters of a promising choice that was not tried; nothing where there is none."""
         return {}
 
     def _try(self, trial: Trial, seed: int) -> float | None:
@@ -266,13 +267,23 @@ class ClusterSearch(Search):
         dims = self.config.z_j_dim_list
         return Choice(tuple(sorted(n_clusters, reverse=True)), tuple([*dims[:1] * (J - len(dims)), *dims][-J:]))
 
-    def without_idle(self, one: Tried) -> dict[str, Any]:
-        """J and K_j of the others; nothing where that was tried already, too."""
-        K = [K for K, is_idle in zip(one.choice.n_clusters, one.judged.idle, strict=True) if not is_idle]
-        known = {choice.n_clusters for choice in self._choices()}
-        if tuple(K) in known or not K:
-            return {}
-        return {"J": len(K)} | {f"K_{j}_of_{len(K)}": K_j for j, K_j in enumerate(K)}
+    def near(self, one: Tried) -> dict[str, Any]:
+        """J and K_j without facets that add nothing, with the largest facet as two, or with the two smallest as one.
+
+        Two facets for one tell its clusters together: K_j is at most the product of theirs.
+        """
+        K = one.choice.n_clusters  # the largest first
+        found = [[K_j for K_j, is_idle in zip(K, one.judged.idle, strict=True) if not is_idle]]
+        if len(K) < self.max_facets:
+            found += [[-(-K[0] // second), second, *K[1:]] for second in range(2, math.isqrt(K[0]) + 1)]
+        if len(K) > 1 and K[-2] * K[-1] <= self.max_clusters:
+            found.append([*K[:-2], K[-2] * K[-1]])
+        trials = self.trials(*FINISHED, TrialState.RUNNING)
+        known = {tuple(trial.user_attrs["choice"]["n_clusters"]) for trial in trials if "choice" in trial.user_attrs}
+        for numbers in found:
+            if numbers and tuple(sorted(numbers, reverse=True)) not in known:
+                return {"J": len(numbers)} | {f"K_{j}_of_{len(numbers)}": K_j for j, K_j in enumerate(numbers)}
+        return {}
 
     def learn(self, choice: Choice, half: int, seed: int) -> tuple[np.ndarray, dict[str, float]]:
         """A factorial clustering of one half."""
