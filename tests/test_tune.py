@@ -105,16 +105,12 @@ def search_in(folder, images, seed=0, **limits):
 
 
 @pytest.mark.slow
-def test_a_search_prunes_repeats_the_best_and_does_not_mix_with_another(tmp_path, monkeypatch):
+def test_a_search_prunes_and_does_not_mix_with_another(tmp_path, monkeypatch):
     monkeypatch.setattr(ClusterSearch, "n_first", 6)
     images, _ = parts(300, [3, 2])
     search = search_in(tmp_path, images)
     for seed in range(12):
-        before = search.tried()
         search.step(seed)
-        if seed in (6, 9):
-            again = next(one.choice for one in before if one.n_trials < 3)
-            assert [one.n_trials for one in search.tried() if one.choice == again][0] in (2, 3)
     states = [trial.state.name for trial in search.study.get_trials()]
     assert {"COMPLETE", "PRUNED"} == set(states) and len(states) == 12 and states[:3] == ["COMPLETE"] * 3
     best = search.tried()
