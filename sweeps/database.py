@@ -20,6 +20,12 @@ log = logging.getLogger(__name__)
 SAY_AFTER_SECONDS = 5.0
 PACKAGES = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "mysqldb": "mysqlclient"}
 """SQLAlchemy's name of a driver -> what pip calls it, where that is another name."""
+DAMAGES = (
+    sqlalchemy.exc.SQLAlchemyError,
+    optuna.exceptions.StorageInternalError,
+    *(LookupError, TypeError, ValueError),  # of what is no state, no JSON or no text
+)
+"""What is raised where a data base cannot be reached or read."""
 NO_ADDRESS = "--storage: not the address of a data base; write sqlite:///FILE or postgresql://USER@HOST/DATABASE"
 
 
@@ -105,7 +111,7 @@ class Database:
                 yield
         except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError):
             raise UserError(NO_ADDRESS) from None
-        except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        except DAMAGES as error:
             raise UserError(
                 f"--storage {self.shown}: cannot be used ({self.reason(error)}); check the address and the server, and "
                 "give the same command again"

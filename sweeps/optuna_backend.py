@@ -6,8 +6,10 @@ left to do, and say how every run stands.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -75,8 +77,9 @@ class OptunaSweep:
         known = {result.name for result in self.results() if result.state != "failed"}
         for values in self.sweep.runs:
             if (name := self.sweep.run_name(values)) not in known:
+                known_by = {"run": name, "values": dict(values)}
                 with self.database.asked():
-                    self.study.enqueue_trial({}, user_attrs={"run": name, "values": dict(values)})
+                    self.study.enqueue_trial({}, user_attrs=known_by | {"checksum": _checksum(known_by)})
 
     def _create_study(self, n_tries: int = 3) -> optuna.Study:
         """The study, new or not. Two machines that start at the same moment may be in each other's way once."""
@@ -197,7 +200,8 @@ class OptunaSweep:
         if result.state == "failed":
             return self._end(trial, TrialState.FAIL, {"error": result.error})
         loss = float(np.nan_to_num(result.numbers[Metric("loss").name]))  # data bases know no nan
-        return self._end(trial, TrialState.COMPLETE, {"numbers": result.numbers, "curves": result.curves}, [loss])
+        found = {"numbers": result.numbers, "curves": result.curves}
+        return self._end(trial, TrialState.COMPLETE, found | {"checksum_found": _checksum(found)}, [loss])
 
     def _end(
         self,
@@ -236,9 +240,19 @@ class OptunaSweep:
         return self.storage.get_trial_id_from_study_id_trial_number(study, trial.number)
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
-        """The trials in these states that are about a run."""
+        """The trials in these states that are about a run.
+
+        Raises:
+            UserError: the data base cannot be used, or what it says of a run is not what was written.
+        """
         with self.database.asked():
             trials = self.study.get_trials(deepcopy=False, states=states)
+        for trial in trials:
+            if not _is_whole(trial.user_attrs):
+                raise UserError(
+                    f"--storage {self.database.shown}: damaged, run {trial.number} does not have its checksum; put a "
+                    "copy in its place, or use another --sweep_name"
+                )
         return [trial for trial in trials if isinstance(trial.user_attrs.get("values"), dict)]
 
     def results(self) -> list[RunResult]:
@@ -250,6 +264,19 @@ class OptunaSweep:
             if ranks.index(trial.state) >= ranks.index(before.state):
                 best[trial.user_attrs["run"]] = trial
         return sorted(map(_result, best.values()), key=natural_order)
+
+
+def _checksum(attributes: Mapping[str, Any]) -> int:
+    """Sum up attributes as a data base gives them back."""
+    return zlib.crc32(json.dumps(attributes).encode())
+
+
+def _is_whole(found: Mapping[str, Any]) -> bool:
+    """Whether the attributes of a trial have their checksums; earlier versions wrote none."""
+    parts = {"checksum": ("run", "values"), "checksum_found": ("numbers", "curves")}
+    return all(
+        found[name] == _checksum({key: found.get(key) for key in keys}) for name, keys in parts.items() if name in found
+    )
 
 
 def _result(trial: FrozenTrial) -> RunResult:

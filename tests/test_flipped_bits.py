@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from datasets import load_dataset
 from readers.threedshapes import read_3dshapes
 from rendering.hdf5_file import write_file
 from sweeps.definition import define_sweep
+from sweeps.optuna_backend import OptunaSweep
 from sweeps.results import RunResult
 from sweeps.wandb_backend import WandbSweep
 from utils import UserError
@@ -76,6 +78,33 @@ def test_a_flipped_bit_of_what_a_sweep_has_noted_is_refused_or_without_effect(no
             assert sweep.results() == whole, flip
         except UserError:
             continue
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            "update trial_user_attributes set value_json = '{\"seed\": 1}' where key = 'values'",
+            "run 0 does not have its",
+        ),
+        (
+            "update trial_user_attributes set value_json = '\"digits_seed1\"' where key = 'run'",
+            "run 0 does not have its",
+        ),
+        ("update trial_user_attributes set value_json = '{' where key = 'values'", "cannot be used"),
+        ("update trials set state = 'WAITIMG'", "cannot be used"),
+    ],
+)
+def test_what_a_data_base_says_of_a_run_has_changed(tmp_path, change, words):
+    sweep = OptunaSweep(
+        define_sweep(parse_flags([*UNSEEDED, *NO_FIGURES, "--results_dir", str(tmp_path)]), [0]), None, 60
+    )
+    sweep.start()
+    assert [result.state for result in sweep.results()] == ["waiting"]
+    with sqlite3.connect(tmp_path / "digits_sweep" / "sweep.db") as data_base:
+        data_base.execute(change)
+    with pytest.raises(UserError, match=words):
+        sweep.results()
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{", '{"name": 1, "values": 2, "state": []}', "[" * 100_000])

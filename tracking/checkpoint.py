@@ -101,7 +101,7 @@ def _check_content(run: Resumable, state: Mapping[str, Any]) -> None:
     n_planned, sigma_x, codes = (state.get(key) for key in ("n_epochs_planned", "sigma_x", "codes"))
     n_clusters = torch.tensor(run.config.n_clusters_j_list)
     is_right = {
-        "epoch": type(state["epoch"]) is int and 0 <= state["epoch"] < run.config.n_epochs,
+        "epoch": type(state["epoch"]) is int and -1 <= state["epoch"] < run.config.n_epochs,  # -1: of another process
         "n_epochs_planned": n_planned is None or (type(n_planned) is int and n_planned > 0),
         "sigma_x": sigma_x is None or (isinstance(sigma_x, float) and 0 < sigma_x < math.inf),
         "codes": codes is None
