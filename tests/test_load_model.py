@@ -69,7 +69,7 @@ def test_both_layouts_give_bit_equal_predictions(case, tmp_path):
             assert getattr(config_2, field.name) == getattr(config, field.name)
 
 
-@pytest.mark.parametrize("write", [save_model, export_published])
+@pytest.mark.parametrize("write", [save_model, pytest.param(export_published, marks=pytest.mark.slow)])
 def test_a_flipped_bit_is_refused_or_without_effect(tmp_path, write):
     config = build_config({"dataset": "digits", "wandb_mode": "disabled", "data_dir": "x"})
     config = dataclasses.replace(config, **{f"{part}_dims": [3, 3] for part in WIDTHS})

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import fast_are
 
 from config import FIELDS, Config, load_config
 from settings.command_line import EVERYDAY
@@ -56,7 +57,7 @@ def test_help_imports_nothing_that_takes_seconds():
 SCRIPTS = [path.name for path in sorted(ROOT.glob("*.py")) if "run_script(main)" in path.read_text()]
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", fast_are(["train.py", "predict.py"], SCRIPTS))
 def test_help_of_every_script_is_fast(script):
     """CPU seconds of the process, which others on the machine do not change much."""
     resource = pytest.importorskip("resource")

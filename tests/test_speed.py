@@ -180,7 +180,7 @@ def plain_epoch() -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
         pytest.param(cannot_compile, "no compiler found", id="fails"),
         pytest.param(fails_late, "no compiler found", id="fails late", marks=pytest.mark.slow),
         pytest.param(WRONG_LOSS, "is off by", id="loss", marks=pytest.mark.slow),
-        pytest.param(WRONG_VALUES, "is off by", id="gradient"),
+        pytest.param(WRONG_VALUES, "is off by", id="gradient", marks=pytest.mark.slow),
         pytest.param(NOT_A_NUMBER, "is off by nan%", id="nan", marks=pytest.mark.slow),
     ],
 )
