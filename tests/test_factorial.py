@@ -14,6 +14,7 @@ from test_train import metrics_of, run_small, stop_small
 import initialisation
 from config import build_config
 from datasets import DatasetSpec
+from factorial import clustering
 from factorial.clustering import factorial_clustering
 from factorial.fitting import additive_error, codes_of
 from initialisation import SMALLEST_SIGMA, factorial_start, latent_means
@@ -41,6 +42,13 @@ def agreement(found: np.ndarray, true: np.ndarray) -> np.ndarray:
     return np.array([[adjusted_mutual_info_score(t, f) for t in true.T] for f in found.T])
 
 
+@pytest.fixture
+def few_starts(monkeypatch):
+    """Enough where it does not matter how good the fit is."""
+    monkeypatch.setattr(clustering, "N_STARTS", 3)
+    monkeypatch.setattr(clustering, "N_KEPT", 2)
+
+
 @pytest.mark.parametrize("n_clusters", [[4], [3, 3], [5, 2], [3, 3, 2]])
 def test_images_are_taken_apart(n_clusters):
     images, true = parts(600, n_clusters)
@@ -52,12 +60,13 @@ def test_images_are_taken_apart(n_clusters):
     assert 0.005 < found.rmse < 0.02  # of the noise: 8 / sqrt(12) of 255
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("few_starts")
 def test_combinations_that_are_too_many_to_be_listed():
     images, _ = parts(200, [3, 3])
     assert factorial_clustering(images, [25, 25, 25, 25], seed=0).predict(images).max() < 25
 
 
+@pytest.mark.usefixtures("few_starts")
 def test_the_seed_decides_and_the_global_generators_are_left_alone():
     images, _ = parts(100, [3, 3])
     np.random.seed(5)
@@ -67,6 +76,7 @@ def test_the_seed_decides_and_the_global_generators_are_left_alone():
     assert (first == again).all() and (first != other).any()
 
 
+@pytest.mark.usefixtures("few_starts")
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("value", [0, 255])
 def test_images_without_any_difference_have_codes(value):
@@ -105,6 +115,7 @@ def small_model(**settings: object) -> MFCVAE:
     return MFCVAE(config, DatasetSpec("any", (1, 8, 8), "normal", "sigmoid", 0)), config
 
 
+@pytest.mark.usefixtures("few_starts")
 @pytest.mark.parametrize(("noise", "sigma"), [(255, None), (0, SMALLEST_SIGMA)])
 def test_sigma_comes_from_the_data_where_asked(noise, sigma, caplog):
     caplog.set_level("INFO")
@@ -139,6 +150,7 @@ def test_the_guide_is_the_cross_entropy_of_the_codes():
     torch.testing.assert_close(actual, 64 * expected, rtol=1e-4, atol=1e-4)  # of 8 x 8 pixels
 
 
+@pytest.mark.usefixtures("few_starts")
 @pytest.mark.slow
 def test_a_led_run_resumes_to_the_same_numbers_and_its_model_says_its_sigma(tmp_path, monkeypatch):
     whole = run_small(tmp_path, "whole", *LED, "--save_model", "true")
