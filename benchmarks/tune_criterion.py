@@ -114,11 +114,17 @@ def _name(choice: dict[str, object], study: str) -> str:
 
 
 def report(name: str, seed: int, stage: str, choices: Sequence[Scored], start: int = 0) -> str:
-    """A line of the result's table for every criterion. Of the choices those from `start` on may be taken."""
+    """A line of the table for every criterion. Trainings are the choices from `start` on; one of them is taken.
+
+    As in tune.py, the value of a training is the mean of its own and of that of its clusters before.
+    """
     amis, lines = np.array([one.ami for one in choices]), []
     best, n_trials = int(amis.argmax()), sum(len(one.judged) for one in choices)
     for criterion, worth in CRITERIA.items():
         values = [mean(map(worth, one.judged)) for one in choices]
+        before = {one.name: value for one, value in zip(choices[:start], values, strict=False)}
+        for i in range(start, len(choices) if start else 0):
+            values[i] = (values[i] + before[choices[i].name.partition(";")[0]]) / 2
         chosen = start + first(values[start:], [one.n_clusters for one in choices[start:]])
         rank = spearmanr(values, amis)[0] if np.ptp(amis) > 0 else math.nan
         numbers = f"{rank:.2f} | {choices[chosen].name} | {amis[chosen]:.2f} | {choices[best].name} | {amis[best]:.2f}"

@@ -147,6 +147,17 @@ def test_the_best_choice_is_tried_with_one_facet_more_or_less(tmp_path, monkeypa
     assert tried[5:] == [(6, 3), (3, 3, 2)]
 
 
+def test_a_training_is_worth_half_of_what_its_clusters_were(tmp_path, monkeypatch):
+    images, _ = parts(100, [2])
+    before = [Tried(Choice(K, (5,)), Judgement([1], [1], [1]), value, {}) for K, value in (((3,), 2.0), ((2,), 1.0))]
+    config = load_config([*LED, "--dataset", "npz", "--data_dir", "parts.npz"])
+    search = TrainingSearch(config, Halves(images, SPEC, 0), Database.of_file(tmp_path / "tune.db"), before)
+    facts = {"elbo": 0.0, "sigma": 1.0}
+    found = [Tried(Choice(K, (5,)), before[0].judged, value, facts) for K, value in (((3,), 0.8), ((2,), 1.0))]
+    monkeypatch.setattr(search, "found", lambda: found)
+    assert [(one.choice.n_clusters, one.value) for one in search.tried()] == [((3,), 1.4), ((2,), 1.0)]
+
+
 def test_an_interrupted_trial_is_noted_and_a_failing_one_is_told(tmp_path, monkeypatch):
     search = search_in(tmp_path, parts(100, [2])[0])
     errors = iter([KeyboardInterrupt(), UserError("nothing")])

@@ -132,19 +132,19 @@ class Search:
         """The time that all workers together have spent on trials that are over."""
         return sum(trial.duration.total_seconds() for trial in self.trials(*FINISHED) if trial.duration)
 
-    def tried(self) -> list[Tried]:
-        """Every choice that was tried to its end, in the order in which they would be taken."""
-        tried = []
+    def found(self) -> list[Tried]:
+        """Every choice that was tried to its end."""
+        found = []
         for choice, trials in self._choices().items():
             judgements, facts = _judgements(trials), [trial.user_attrs["facts"] for trial in trials]
             worth = mean(judged.value for judged in judgements)
             means = {name: mean(one[name] for one in facts) for name in facts[0]}
-            tried.append(Tried(choice, average(judgements), worth, means, len(trials)))
-        in_order = []
-        while tried:
-            i = first([one.value for one in tried], [sum(one.choice.n_clusters) for one in tried])
-            in_order.append(tried.pop(i))
-        return in_order
+            found.append(Tried(choice, average(judgements), worth, means, len(trials)))
+        return found
+
+    def tried(self) -> list[Tried]:
+        """Every choice that was tried to its end, in the order in which they would be taken."""
+        return _in_order(self.found())
 
     # --- one trial
 
@@ -214,7 +214,7 @@ class Search:
 
     def least(self) -> float:
         """The value below which no trial is of interest."""
-        best = sorted((tried.value for tried in self.tried()), reverse=True)
+        best = sorted((one.value for one in self.found()), reverse=True)
         return best[SHORTLIST - 1] if len(best) >= SHORTLIST else 0.0
 
 
@@ -225,6 +225,15 @@ def _unworried() -> Iterator[None]:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         warnings.filterwarnings("ignore", "Heartbeat of storage")
         yield
+
+
+def _in_order(found: list[Tried]) -> list[Tried]:
+    """The one to be taken first, then the one to be taken without it, and so on."""
+    left, in_order = list(found), []
+    while left:
+        i = first([one.value for one in left], [sum(one.choice.n_clusters) for one in left])
+        in_order.append(left.pop(i))
+    return in_order
 
 
 def _judgements(trials: Sequence[FrozenTrial]) -> list[Judgement]:
@@ -300,7 +309,16 @@ class TrainingSearch(Search):
         """Open the study, or make it. before: the choices of the first stage, the best first."""
         super().__init__(config, halves, database)
         self.shortlist = {" ".join(map(str, tried.choice.n_clusters)): tried.choice for tried in before[:SHORTLIST]}
+        self.before = {tried.choice.n_clusters: tried.value for tried in before}
         self.name = " or ".join(self.shortlist)  # Optuna wants another name for another list, after a longer search
+
+    def tried(self) -> list[Tried]:
+        """As any search; but a value is the mean of the trainings' and that of the same numbers of clusters before.
+
+        Trainings are few, and what they find depends on chance more than what they start from.
+        """
+        found = [one._replace(value=(one.value + self.before[one.choice.n_clusters]) / 2) for one in self.found()]
+        return _in_order(found)
 
     def starts(self) -> list[dict[str, Any]]:
         """The best numbers of clusters with everything else as it is configured."""
