@@ -261,10 +261,13 @@ def write_atomically(path: Path, write: Callable[[Path], object], is_durable: bo
     """Call write(temporary path beside `path`), then rename: readers see the old file or the new one, never a part.
 
     With is_durable not even when the machine itself stops: the content is on the disk before the name is. A full disk
-    or a missing permission is a UserError; the old file stays as it was.
+    or a missing permission is a UserError; the old file stays as it was. A link stays too, and its file is written; a
+    device is refused.
     """
     if "\0" in path.name:
         raise UserError(f"cannot write {path}: its name holds NUL; choose another one")
+    check_is_file(path)
+    path = path.resolve()
     _remove_leftovers(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:

@@ -118,6 +118,17 @@ def test_a_missing_folder_is_named_by_the_writer(tmp_path):
         write_atomically(tmp_path / "file" / "new", lambda path: path.write_text("new"))
 
 
+def test_links_and_devices_are_not_replaced(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there" / "file")
+    write_atomically(tmp_path / "link", lambda path: path.write_text("new"))
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "there" / "file").read_text() == "new"
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="a pipe or a device"):
+        write_atomically(tmp_path / "pipe", lambda path: path.write_text("new"))
+    assert (tmp_path / "pipe").is_fifo()
+
+
 @pytest.mark.parametrize("name", ["metrics.jsonl", "checkpoint.pt"])
 def test_a_full_disk_during_training(tmp_path, monkeypatch, name):
     if not Path("/dev/full").is_char_device():
