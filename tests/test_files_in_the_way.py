@@ -21,7 +21,7 @@ from test_train import NO_FIGURES, UNSEEDED
 
 import train
 from multi_facet_clustering import MultiFacetClustering
-from utils import UserError, n_processes
+from utils import UserError, n_processes, write_atomically
 
 HERE = Path(__file__).resolve().parent.parent
 KEPT = ["--save_model", "true", "--copy_model", "false", "--report", "false"]
@@ -133,6 +133,13 @@ def test_only_what_is_of_the_same_kind_is_replaced(name, tmp_path, finished):
     message = refusal(script, *words, *(start if script == "tune" else ["--model_path", str(model)]))
     assert f"{path}: " in message and ("is not replaced" in message or "there is a folder" in message)
     assert before is None or path.read_bytes() == before
+
+
+def test_a_pipe_or_device_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="pipe: a pipe or a device; a file is needed in its place"):
+        write_atomically(tmp_path / "pipe", Path.touch)
+    assert (tmp_path / "pipe").is_fifo()
 
 
 @pytest.mark.parametrize("suffix", ["csv", "json", "npz"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import shutil
 import subprocess
@@ -28,6 +27,7 @@ from wandb_stub import KEY, serving
 from config import parse_flags
 from sweeps.definition import define_sweep
 from sweeps.optuna_backend import OptunaSweep
+from utils import unsealed
 
 
 def claimed_by_four(url: str, folder: Path) -> list[str]:
@@ -237,7 +237,7 @@ def test_a_wandb_sweep_marks_failures_and_goes_on_after_a_kill(spawn_agent, tmp_
         wait_until((third / "checkpoint.pt").exists, first)
         first.kill()
         first.communicate()
-        assert json.loads((third / "sweep_run.json").read_text())["state"] == "running"
+        assert unsealed((third / "sweep_run.json").read_text())["state"] == "running"
         second = spawn_agent("start_sweep", server.url, *flags)
         said, _ = second.communicate(timeout=600)
     assert second.returncode == 1
