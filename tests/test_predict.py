@@ -21,7 +21,6 @@ from evaluation.predictions import predict as predict_split
 from evaluation.predictions import responsibilities
 from load_model import load_model_from_save_dict
 from readers import npz_images
-from readers.pixels import fit_image
 from readers.sources import open_images
 from utils import UserError
 
@@ -158,73 +157,6 @@ def test_images_of_any_mode_and_size_are_fitted_and_said_so(model_path, tmp_path
     assert run_predict(model_path, tmp_path / "c.csv", tmp_path / "colour.npz") == 0
     assert "RGB, 24 x 16 pixels" in caplog.text
     assert "converted, cropped and resized to grey, 8 x 8 pixels" in caplog.text
-
-
-def test_fitting_pixels():
-    rng = np.random.default_rng(0)
-    colour = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    blocks = colour.reshape(32, 2, 32, 2, 3).astype(int).sum((1, 3))
-    halved = fit_image(Image.fromarray(colour), (3, 32, 32))  # as the 3DShapes data set is halved
-    np.testing.assert_array_equal(halved, ((blocks + 2) >> 2).transpose(2, 0, 1))
-    same = fit_image(Image.fromarray(colour), (3, 64, 64))
-    np.testing.assert_array_equal(same, colour.transpose(2, 0, 1))
-    deep = np.array([[0, 257 * 77], [65535, 256]], np.uint16)
-    np.testing.assert_array_equal(fit_image(Image.fromarray(deep), (1, 2, 2)), [[[0, 77], [255, 1]]])
-    grey = fit_image(Image.fromarray(np.full((5, 7), 9, np.uint8)), (3, 4, 6))
-    np.testing.assert_array_equal(grey, np.full((3, 4, 6), 9))
-    wide = np.pad(colour[:32, :32], ((0, 0), (5, 6), (0, 0)))  # the centre is cut out, nothing is stretched
-    np.testing.assert_array_equal(fit_image(Image.fromarray(wide), (3, 32, 32)), colour[:32, :32].transpose(2, 0, 1))
-    with pytest.raises(ValueError, match="no known range"):
-        fit_image(Image.fromarray(np.ones((2, 2), np.float32)), (1, 2, 2))
-
-
-def read_one(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
-    [batch] = open_images([str(path)], shape).batches(1)
-    return batch.images[0]
-
-
-def test_a_photo_is_turned_as_its_exif_says(tmp_path):
-    image = Image.fromarray(np.array([[10, 20], [30, 40], [50, 60]], np.uint8))
-    for orientation, expected in (
-        (1, [[30, 40]]),
-        (6, [[50, 30, 10], [60, 40, 20]]),
-        (8, [[20, 40, 60], [10, 30, 50]]),
-    ):
-        exif = Image.Exif()
-        exif[0x0112] = orientation
-        image.save(tmp_path / "a.png", exif=exif)
-        expected = np.array(expected)
-        np.testing.assert_array_equal(read_one(tmp_path / "a.png", (1, *expected.shape))[0], expected)
-
-
-@pytest.mark.filterwarnings("ignore:Palette images")
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
-def test_transparent_parts_become_white_and_opaque_ones_stay(mode):
-    grey = np.array([[0, 100], [200, 50]], np.uint8)
-    for alpha, expected in (
-        ([255, 255], grey),
-        ([0, 255], [[255, 255], [200, 50]]),
-        ([102, 255], [[153, 193], [200, 50]]),
-    ):
-        layer = np.stack([grey, np.repeat(np.array(alpha, np.uint8), 2).reshape(2, 2)], axis=2)
-        image = Image.fromarray(layer)  # LA
-        if mode == "P":  # every pixel is a colour of the palette, with its own transparency
-            image = Image.fromarray(np.arange(4, dtype=np.uint8).reshape(2, 2))
-            image.putpalette(np.repeat(grey.ravel(), 3).tolist())
-            image.info["transparency"] = bytes(layer[..., 1].ravel())
-        for channels in (1, 3):
-            pixels = fit_image(image if mode == "P" else image.convert(mode), (channels, 2, 2))
-            np.testing.assert_array_equal(pixels, np.broadcast_to(expected, (channels, 2, 2)))
-
-
-def test_16_bit_images_that_would_be_almost_black_are_named_once(tmp_path, caplog):
-    for name, brightest in (("a", 4096), ("b", 4095), ("c", 100), ("d", 0)):
-        Image.fromarray(np.full((8, 8), brightest, np.uint16)).save(tmp_path / f"{name}.png")
-    list(open_images([str(tmp_path)], (1, 8, 8)).batches(1))
-    [record] = caplog.records
-    assert record.getMessage().startswith(
-        f"{tmp_path / 'b.png'} uses only 4096 of 65536 values; 16-bit grey is divided"
-    )
 
 
 def test_an_npz_is_read_batch_by_batch(test_images, tmp_path, monkeypatch):
