@@ -165,6 +165,7 @@ def test_random_state_and_gradient_mode_stay(models, tmp_path, monkeypatch):
     assert all(torch.equal(tensor, kept["state"][name]) for name, tensor in kept["model"].state_dict().items())
 
 
+@pytest.mark.slow
 def test_nothing_happens_at_import(tmp_path):
     """Imports print nothing, write nothing, seed nothing and leave wandb and pyplot alone."""
     code = (

@@ -40,6 +40,7 @@ def kept_for_backward(partition) -> tuple[list[torch.dtype], torch.Tensor]:
     return kept, x.grad.squeeze(1)
 
 
+@pytest.mark.slow
 def test_activations_are_kept_and_no_masks():
     by_default, gradient = kept_for_backward(min_cut_rematerialization_partition)
     kept, same_gradient = kept_for_backward(KeepActivations())

@@ -177,6 +177,7 @@ def test_every_kind_of_images_is_fitted_alike(kind, tmp_path):
     np.testing.assert_array_equal(model.labels_, expected.labels_)
 
 
+@pytest.mark.slow
 def test_colour_and_sizes_are_kept_or_brought_to_image_size():
     X = np.random.default_rng(0).integers(0, 256, (30, 12, 10, 3), dtype=np.uint8)
     model = estimator(n_epochs=1).fit(X)

@@ -75,6 +75,7 @@ def test_the_average_is_taken_facet_by_facet():
     assert [*mean.agreement, *mean.independence, *mean.explained] == pytest.approx([0.75, 0.3, 0.9, 0.8, 0.6, 0.2])
 
 
+@pytest.mark.slow
 def test_true_numbers_are_worth_more_than_others(monkeypatch):
     monkeypatch.setattr("tuning.halves.N_STARTS", 10)
     images, _ = parts(600, [4, 3])
