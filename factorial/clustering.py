@@ -11,7 +11,7 @@ cooperative vector quantisation (Ghahramani, 1995), with s falling from a quarte
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy as np
 from factorial.features import Features, HostImages, both_kinds, chunks, to_pixels
 from factorial.fitting import additive_error, best_fit, codes_of
 from factorial.gain import gain_of_sums
-from factorial.views import FIGURE, SCENE, ViewFeatures, fit_views
+from factorial.views import FIGURE, SCENE, Kind, ViewFeatures, fit_views
 
 N_IMAGES = 2_000
 """Training images that the centres are fitted to, drawn by the seed."""
@@ -44,52 +44,68 @@ class FactorialClustering(NamedTuple):
         return np.concatenate([codes_of(self.features(to_pixels(c)), self.centres) for c in chunks(images)])
 
 
-class Candidate(NamedTuple):
+class Codes(NamedTuple):
     """Codes by one kind of features."""
 
-    subject: str
-    """What the facets look at, in words."""
     gain: float
     """log(what such codes leave of Gaussian clouds / what they leave of the images)."""
-    features: Features | ViewFeatures
+    kind: int | Kind
+    """Which kind of features of sums, or the kind of views."""
     centres: list[np.ndarray]
+    """J arrays (K_j, d)."""
+    order: tuple[int, ...] = ()
+    """Which view each facet clusters; empty for sums."""
 
 
 def factorial_clustering(images: HostImages, n_clusters: Sequence[int], seed: int) -> FactorialClustering:
-    """Fit to images (N, C, H, W) uint8 with K_j = n_clusters[j]; nothing is random but by the seed.
-
-    Either centres add up, or each facet clusters a view of its own: whichever gains most over chance.
-    """
+    """Fit to images (N, C, H, W) uint8 with K_j = n_clusters[j]; nothing is random but by the seed."""
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.permutation(len(images))[:N_IMAGES])
     pixels = to_pixels(images[chosen])
-    shape = tuple(images.shape[1:])
-    found = [sums(pixels, n_clusters, rng, seed), *views(pixels.reshape(-1, *shape), n_clusters, rng, seed)]
-    best = max(found, key=lambda candidate: candidate.gain)  # the first of equal ones
-    codes = codes_of(best.features(pixels), best.centres)
+    sums, views = both_kinds(pixels, seed), told_views(pixels.reshape(-1, *images.shape[1:]), seed)
+    apart = {kind: features.apart(pixels) for kind, features in views.items()}
+    best = best_codes([features(pixels) for features in sums], apart, n_clusters, rng, (N_STARTS, N_KEPT))
+    features: Features | ViewFeatures
+    if isinstance(best.kind, int):
+        features, subject = sums[best.kind], "parts that add up"
+    else:
+        features = views[best.kind]
+        names = ", ".join(features.names[v] for v in best.order)
+        subject = f"views of a {best.kind.name}, in the order of facets: {names}"
+    codes = codes_of(features(pixels), best.centres)
     rmse = np.sqrt(additive_error(pixels, codes, n_clusters) / pixels.shape[1])
-    return FactorialClustering(best.centres, best.features, float(rmse), best.subject)
+    return FactorialClustering(best.centres, features, float(rmse), subject)
 
 
-def sums(pixels: np.ndarray, n_clusters: Sequence[int], rng: np.random.Generator, seed: int) -> Candidate:
-    """Fit centres that add up to the features of pixels (N, P).
+def told_views(images: np.ndarray, seed: int) -> dict[Kind, ViewFeatures]:
+    """The kinds of views that tell images (N, C, H, W) in [0, 1], and their features."""
+    found = {kind: ViewFeatures(kind, images, seed) for kind in (FIGURE, SCENE)}
+    return {kind: features for kind, features in found.items() if features.are_told}
 
-    Half of the starts look at the pixels, half at pixels over their standard deviation, where small parts count as much
-    as large ones. All are judged by how well their codes tell the pixels.
+
+def best_codes(
+    sums: Sequence[np.ndarray],
+    views: Mapping[Kind, Sequence[np.ndarray]],
+    n_clusters: Sequence[int],
+    rng: np.random.Generator,
+    starts: tuple[int, int],
+) -> Codes:
+    """Either centres add up, or each facet clusters a view of its own: whichever gains most over chance.
+
+    Half of the starts of sums look at the pixels, half at pixels over their standard deviation, where small parts count
+    as much as large ones; all are judged by how well their codes tell the pixels.
+
+    Args:
+        sums: features of N images, each (N, d).
+        views: those of each kind, each (N, d_v). A kind with fewer views than facets is left out.
+        n_clusters: K_j.
+        rng: draws the starts and the clouds.
+        starts: fits of sums for each kind of features, and how many of all of them are cooled down.
     """
-    kinds = both_kinds(pixels, seed)
-    f = [features(pixels) for features in kinds]
-    kind, centres = best_fit(f, n_clusters, rng, N_STARTS, N_KEPT)
-    return Candidate("parts that add up", gain_of_sums(f[kind], centres, rng), kinds[kind], centres)
-
-
-def views(images: np.ndarray, n_clusters: Sequence[int], rng: np.random.Generator, seed: int) -> Iterator[Candidate]:
-    """Fit each kind of views that tells images (N, C, H, W) in [0, 1] and has a view for each facet."""
-    for kind in (FIGURE, SCENE):
-        features = ViewFeatures(kind, images, seed)
-        if features.are_told and len(n_clusters) <= len(features.parts):
-            found = fit_views(features.apart(images), n_clusters, kind.any_others, rng)
-            names = ", ".join(features.names[v] for v in found.order)
-            yield Candidate(
-                f"views of a {kind.name}, in the order of facets: {names}", found.gain, features, found.centres
-            )
+    kind, centres = best_fit(sums, n_clusters, rng, *starts)
+    enough = {kind: parts for kind, parts in views.items() if len(parts) >= len(n_clusters)}
+    found = [Codes(gain_of_sums(sums[kind], centres, rng) if enough else 0.0, kind, centres)]
+    for view, parts in enough.items():
+        fitted = fit_views(parts, n_clusters, view.any_others, rng)
+        found.append(Codes(fitted.gain, view, fitted.centres, fitted.order))
+    return max(found, key=lambda codes: codes.gain)  # the first of equal ones

@@ -8,10 +8,9 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from datasets import DatasetSpec
+from factorial.clustering import best_codes, told_views
 from factorial.features import both_kinds, to_pixels
-from factorial.fitting import best_fit, codes_of, least_squares
-from factorial.gain import gain_of_sums
-from factorial.views import FIGURE, SCENE, ViewFeatures, fit_views
+from factorial.fitting import codes_of, least_squares
 from readers.stored import StoredImages
 from tuning.criterion import Judgement
 
@@ -34,9 +33,8 @@ class Halves:
         pixels = to_pixels(self.images)
         self.kinds = [features(pixels)[:, :MAX_FEATURES] for features in both_kinds(pixels, seed)]
         self.f = self.kinds[0]  # (N, d)
-        shaped = pixels.reshape(self.images.shape)
-        views = [ViewFeatures(kind, shaped, seed) for kind in (FIGURE, SCENE)]
-        self.views = {v.kind: [f[:, :MAX_FEATURES] for f in v.apart(pixels)] for v in views if v.are_told}
+        views = told_views(pixels.reshape(self.images.shape), seed)
+        self.views = {kind: [f[:, :MAX_FEATURES] for f in v.apart(pixels)] for kind, v in views.items()}
 
     def split(self, seed: int) -> None:
         """Split the images into other halves, by the seed."""
@@ -50,14 +48,11 @@ class Halves:
     def factorial_codes(self, half: int, n_clusters: Sequence[int], seed: int) -> np.ndarray:
         """The codes (N, J) of all images by a factorial clustering of one half, as a training starts from."""
         rng, rows = np.random.default_rng([seed, half]), self.rows(half)
-        which, centres = best_fit([f[rows] for f in self.kinds], n_clusters, rng, N_STARTS, N_KEPT)
-        f, views = self.kinds[which], {kind: f for kind, f in self.views.items() if len(f) >= len(n_clusters)}
-        found = [(gain_of_sums(f[rows], centres, rng) if views else 0.0, f, centres)]
-        for kind, parts in views.items():
-            fitted = fit_views([part[rows] for part in parts], n_clusters, kind.any_others, rng)
-            found.append((fitted.gain, np.concatenate(parts, axis=1), fitted.centres))
-        _, f, centres = max(found, key=lambda one: one[0])
-        return codes_of(f, centres)
+        views = {kind: [part[rows] for part in parts] for kind, parts in self.views.items()}
+        best = best_codes([f[rows] for f in self.kinds], views, n_clusters, rng, (N_STARTS, N_KEPT))
+        kind = best.kind
+        f = self.kinds[kind] if isinstance(kind, int) else np.concatenate(self.views[kind], axis=1)
+        return codes_of(f, best.centres)
 
     def judge(self, codes: Sequence[np.ndarray], n_clusters: Sequence[int]) -> Judgement:
         """Judge codes, (N, J) of all images, that were learned from half 0 or, where there are two, from each half.
