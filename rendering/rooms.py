@@ -15,7 +15,6 @@ SCALES, ORIENTATIONS = (6, 7), (5, 6, 7, 8, 9)
 """Large objects, seen from near the front; indices of FACTOR_VALUES."""
 N_SHAPES, N_HUES = 4, 10
 WALL_HUE, OBJECT_HUE = 5, 6
-N_ROOMS = len(SCALES) * len(ORIENTATIONS) * N_SHAPES * N_HUES
 
 
 def read_rooms(config: Config) -> ImageArrays:

@@ -13,7 +13,7 @@ import example
 import train
 from config import load_config
 from datasets import load_dataset
-from rendering.rooms import N_ROOMS, OBJECT_HUE, ORIENTATIONS, SCALES, WALL_HUE, read_rooms
+from rendering.rooms import OBJECT_HUE, ORIENTATIONS, SCALES, WALL_HUE, read_rooms
 from rendering.scene import render
 
 DEMO = str(Path(__file__).resolve().parent.parent / "configs" / "demo.yml")
@@ -21,7 +21,7 @@ DEMO = str(Path(__file__).resolve().parent.parent / "configs" / "demo.yml")
 
 def test_a_room_is_a_picture_of_3dshapes():
     arrays = read_rooms(load_config(["--config_args_path", DEMO]))
-    assert arrays.images.shape == (N_ROOMS, 3, 32, 32) and arrays.images.dtype == np.uint8
+    assert arrays.images.shape == (400, 3, 32, 32) and arrays.images.dtype == np.uint8
     shape, hue = arrays.labels[5]  # the first turn and size, the first shape, the sixth hue
     frame = render((hue, WALL_HUE, OBJECT_HUE, SCALES[0], shape, ORIENTATIONS[0])).astype(float)
     halved = frame.reshape(32, 2, 32, 2, 3).mean((1, 3)).transpose(2, 0, 1)
