@@ -86,7 +86,9 @@ def test_products_are_left_to_onednn_where_it_keeps_fp32(monkeypatch, products, 
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs mallinfo2 of glibc 2.33 or later")
+@pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc 2.33 or later"
+)
 @pytest.mark.parametrize("is_kept", [False, True])
 def test_memory_that_a_step_frees_is_kept_for_the_next(is_kept):
     """What is mapped, or returned to the system, would be cleared anew by it in every step."""
